@@ -1,0 +1,86 @@
+// Package platform states what every part of this product knows of the
+// DownToZero platform: its addresses, its identifiers and their two spellings,
+// and the registry's role.
+package platform
+
+import "strings"
+
+const (
+	// IdentityURL is the base of the identity service's API.
+	IdentityURL = "https://identity.dtz.rocks/api/2021-02-21"
+	// RegistryHost is the container registry, on every port.
+	RegistryHost = "cr.dtz.rocks"
+	// Issuer is the claims iss and aud of every token of the platform.
+	Issuer = "dtz.rocks"
+	// RegistryRole is the role that gives full access to one context's
+	// registry, with the context's id in place of {context_id}.
+	RegistryRole = "https://dtz.rocks/containerregistry/admin/{context_id}"
+)
+
+// contextPlaceholder stands for the token's own context in a role.
+const contextPlaceholder = "{context_id}"
+
+// SameID reports whether a and b name one thing. The platform spells an
+// identifier with its kind in front (context-abc12345) or, in older tokens,
+// bare (abc12345, or a UUID in either case).
+func SameID(a, b string) bool {
+	a, b = canonicalID(a), canonicalID(b)
+	return a != "" && a == b
+}
+
+// canonicalID is the bare spelling: no kind in front, a UUID in lower case.
+// An identity and a context never share an id, so the kind adds nothing.
+func canonicalID(id string) string {
+	for _, kind := range []string{"context-", "identity-", "apikey-"} {
+		if rest, found := strings.CutPrefix(id, kind); found {
+			id = rest
+			break
+		}
+	}
+	if isUUID(id) {
+		return strings.ToLower(id)
+	}
+	return id
+}
+
+func isUUID(s string) bool {
+	if len(s) != 36 {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		if i == 8 || i == 13 || i == 18 || i == 23 {
+			if c != '-' {
+				return false
+			}
+			continue
+		}
+		if (c < '0' || c > '9') && (c < 'a' || c > 'f') && (c < 'A' || c > 'F') {
+			return false
+		}
+	}
+	return true
+}
+
+// RoleFor is the role with contextID in place of {context_id}.
+func RoleFor(role, contextID string) string {
+	return strings.ReplaceAll(role, contextPlaceholder, contextID)
+}
+
+// HasRole reports whether roles hold role for contextID, in either spelling of
+// the id. Everything before the id has to be equal to the letter.
+func HasRole(roles []string, role, contextID string) bool {
+	prefix, isForContext := strings.CutSuffix(role, contextPlaceholder)
+	for _, have := range roles {
+		if !isForContext {
+			if have == role {
+				return true
+			}
+			continue
+		}
+		if id, found := strings.CutPrefix(have, prefix); found && SameID(id, contextID) {
+			return true
+		}
+	}
+	return false
+}
