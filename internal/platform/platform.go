@@ -22,25 +22,27 @@ const contextPlaceholder = "{context_id}"
 
 // SameID reports whether a and b name one thing. The platform spells an
 // identifier with its kind in front (context-abc12345) or, in older tokens,
-// bare (abc12345, or a UUID in either case).
+// bare (abc12345, or a UUID in either case). Two different kinds never name
+// one thing.
 func SameID(a, b string) bool {
-	a, b = canonicalID(a), canonicalID(b)
-	return a != "" && a == b
+	kindA, bareA := splitID(a)
+	kindB, bareB := splitID(b)
+	return bareA != "" && bareA == bareB && (kindA == kindB || kindA == "" || kindB == "")
 }
 
-// canonicalID is the bare spelling: no kind in front, a UUID in lower case.
-// An identity and a context never share an id, so the kind adds nothing.
-func canonicalID(id string) string {
-	for _, kind := range []string{"context-", "identity-", "apikey-"} {
-		if rest, found := strings.CutPrefix(id, kind); found {
-			id = rest
+// splitID parts an identifier into its kind, if it is spelled with one, and
+// the rest, a UUID in lower case.
+func splitID(id string) (kind, bare string) {
+	for _, k := range []string{"context-", "identity-", "apikey-"} {
+		if rest, found := strings.CutPrefix(id, k); found {
+			kind, id = k, rest
 			break
 		}
 	}
 	if isUUID(id) {
-		return strings.ToLower(id)
+		id = strings.ToLower(id)
 	}
-	return id
+	return kind, id
 }
 
 func isUUID(s string) bool {

@@ -16,6 +16,7 @@ func TestSameID(t *testing.T) {
 		{"other letters", "context-abc12345", "context-abc12346", false},
 		{"another case where it is no UUID", "context-ABC12345", "context-abc12345", false},
 		{"a prefix", "context-abc1234", "context-abc12345", false},
+		{"another kind of the same letters", "identity-abc12345", "context-abc12345", false},
 		{"the kind twice", "context-context-abc12345", "abc12345", false},
 		{"empty on one side", "", "context-abc12345", false},
 		{"empty on both sides names nothing", "", "", false},
