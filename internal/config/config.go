@@ -1,0 +1,227 @@
+// Package config keeps what is no secret: which login serves which registry
+// address, and where each login lies. It knows nothing of the logins
+// themselves.
+package config
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/gofrs/flock"
+
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/atomicfile"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/platform"
+)
+
+// DefaultProfile is the profile of a login that no --profile named.
+const DefaultProfile = "default"
+
+// version is the format's. A file with another one was written by a newer
+// program and is left alone.
+const version = 1
+
+// maxSize is more than any number of bindings needs, in bytes.
+const maxSize = 1 << 20
+
+// Config says which login serves an address. The zero value serves none;
+// [Load] gives the built-in binding where there is no file.
+type Config struct {
+	// Logins are where logins lie, also those that serve no address any more.
+	Logins []Login
+	// Bindings are the addresses that are served.
+	Bindings map[Address]Binding
+}
+
+// Login says where one login lies. Identity and Profile name it.
+type Login struct {
+	Identity string `json:"identity"`
+	Profile  string `json:"profile"`
+	Store    string `json:"store"` // keychain or file
+}
+
+// Binding says which login serves an address.
+type Binding struct {
+	Identity string `json:"identity"`
+	Profile  string `json:"profile"`
+	// Context is the context that tokens for this address are for. Empty means
+	// the login's own.
+	Context string `json:"context,omitempty"`
+	// APIKeyFile names a file with an API key that serves this address before
+	// the login does. Empty means none.
+	APIKeyFile string `json:"apiKeyFile,omitempty"`
+}
+
+// file is the format at rest.
+type file struct {
+	Version  int                 `json:"version"`
+	Logins   []Login             `json:"logins"`
+	Bindings map[Address]Binding `json:"bindings"`
+}
+
+// builtin is what holds until the first change is written.
+func builtin() *Config {
+	return &Config{Bindings: map[Address]Binding{
+		platform.RegistryHost: {Identity: platform.IdentityURL, Profile: DefaultProfile},
+	}}
+}
+
+// Load reads the file at path. Where there is none, the platform's registry is
+// bound to the platform's identity service. A file that cannot be understood is
+// an error that names it: guessing could send a token to the wrong place.
+func Load(path string) (*Config, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return builtin(), nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading bindings: %w", err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxSize+1))
+	if err != nil {
+		return nil, fmt.Errorf("reading bindings: %w", err)
+	}
+	c, err := decode(data)
+	if err != nil {
+		return nil, fmt.Errorf("reading bindings: %s: %w", path, err)
+	}
+	return c, nil
+}
+
+func decode(data []byte) (*Config, error) {
+	if len(data) > maxSize {
+		return nil, fmt.Errorf("over %d bytes", maxSize)
+	}
+	// The version first: what a newer program wrote is not ours to criticise.
+	var v struct {
+		Version int `json:"version"`
+	}
+	if err := json.Unmarshal(data, &v); err != nil {
+		return nil, err
+	}
+	if v.Version != version {
+		return nil, fmt.Errorf("has version %d and not %d: another version of this program wrote it", v.Version, version)
+	}
+	var in file
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&in); err != nil {
+		return nil, err
+	}
+	for _, l := range in.Logins {
+		if l.Identity == "" || l.Profile == "" || l.Store == "" {
+			return nil, errors.New("a login lacks its identity, profile or store")
+		}
+	}
+	for address, b := range in.Bindings {
+		canonical, err := ParseAddress(string(address))
+		if err != nil || canonical != address {
+			return nil, fmt.Errorf("binding %q is not an address in its canonical spelling", address)
+		}
+		if b.Identity == "" || b.Profile == "" {
+			return nil, fmt.Errorf("binding %q lacks its identity or profile", address)
+		}
+	}
+	if in.Bindings == nil {
+		in.Bindings = map[Address]Binding{}
+	}
+	return &Config{Logins: in.Logins, Bindings: in.Bindings}, nil
+}
+
+// Update changes the file at path through change, one process at a time, and
+// creates it and its folder where they are missing. Nothing is written when
+// change returns an error or changes nothing. It waits for its turn until ctx
+// ends.
+func Update(ctx context.Context, path string, change func(*Config) error) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("writing bindings: %w", err)
+	}
+	lock := flock.New(path+".lock", flock.SetPermissions(0o600))
+	if _, err := lock.TryLockContext(ctx, 10*time.Millisecond); err != nil {
+		return fmt.Errorf("writing bindings: waiting for %s: %w", lock.Path(), err)
+	}
+	defer func() { _ = lock.Unlock() }()
+
+	c, err := Load(path)
+	if err != nil {
+		return err
+	}
+	before, err := c.encode()
+	if err != nil {
+		return err
+	}
+	if err := change(c); err != nil {
+		return err
+	}
+	after, err := c.encode()
+	if err != nil || bytes.Equal(before, after) {
+		return err
+	}
+	return atomicfile.Write(path, after)
+}
+
+func (c *Config) encode() ([]byte, error) {
+	data, err := json.MarshalIndent(file{version, c.Logins, c.Bindings}, "", "  ")
+	return append(data, '\n'), err
+}
+
+// Lookup returns the binding that serves address. A binding of the platform's
+// registry without a port stands for all its ports that have none of their own.
+func (c *Config) Lookup(address Address) (Binding, bool) {
+	b, found := c.Bindings[address]
+	if !found && address.IsPlatform() {
+		b, found = c.Bindings[platform.RegistryHost]
+	}
+	return b, found
+}
+
+// Place returns where the login of identity and profile lies, if there is one.
+func (c *Config) Place(identity, profile string) (Login, bool) {
+	for _, l := range c.Logins {
+		if l.Identity == identity && l.Profile == profile {
+			return l, true
+		}
+	}
+	return Login{}, false
+}
+
+// SetPlace notes where a login lies.
+func (c *Config) SetPlace(l Login) {
+	c.removePlace(l.Identity, l.Profile)
+	c.Logins = append(c.Logins, l)
+}
+
+func (c *Config) removePlace(identity, profile string) {
+	c.Logins = slices.DeleteFunc(c.Logins, func(l Login) bool {
+		return l.Identity == identity && l.Profile == profile
+	})
+}
+
+// Served returns the addresses bound to the login, sorted.
+func (c *Config) Served(identity, profile string) []Address {
+	var served []Address
+	for address, b := range c.Bindings {
+		if b.Identity == identity && b.Profile == profile {
+			served = append(served, address)
+		}
+	}
+	slices.Sort(served)
+	return served
+}
+
+// Forget removes the login's place and every address bound to it.
+func (c *Config) Forget(identity, profile string) {
+	c.removePlace(identity, profile)
+	for _, address := range c.Served(identity, profile) {
+		delete(c.Bindings, address)
+	}
+}

@@ -1,0 +1,184 @@
+package config
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+)
+
+func TestLoadWithoutFileBindsThePlatformsRegistry(t *testing.T) {
+	c, err := Load(filepath.Join(t.TempDir(), "config.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Binding{Identity: "https://identity.dtz.rocks/api/2021-02-21", Profile: "default"}
+	for _, address := range []Address{"cr.dtz.rocks", "cr.dtz.rocks:3214"} {
+		if got, found := c.Lookup(address); !found || got != want {
+			t.Errorf("Lookup(%q) = %+v, %v, want %+v", address, got, found, want)
+		}
+	}
+	for _, address := range []Address{"cr.dtz.rocks.evil.com", "127.0.0.1:5000"} {
+		if got, found := c.Lookup(address); found {
+			t.Errorf("Lookup(%q) = %+v, want none", address, got)
+		}
+	}
+}
+
+func TestLookupPrefersAPortsOwnBinding(t *testing.T) {
+	c := builtin()
+	own := Binding{Identity: "https://identity.example", Profile: "work"}
+	c.Bindings["cr.dtz.rocks:3214"] = own
+	if got, _ := c.Lookup("cr.dtz.rocks:3214"); got != own {
+		t.Errorf("Lookup(cr.dtz.rocks:3214) = %+v, want its own binding", got)
+	}
+	if got, _ := c.Lookup("cr.dtz.rocks:3215"); got.Profile != DefaultProfile {
+		t.Errorf("Lookup(cr.dtz.rocks:3215) = %+v, want the host's binding", got)
+	}
+	c.Bindings["example.com"] = own
+	if _, found := c.Lookup("example.com:5000"); found {
+		t.Error("a binding of another host without a port serves its other ports")
+	}
+}
+
+func TestUpdateKeepsWhatItWrote(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "new", "config.json")
+	err := Update(t.Context(), path, func(c *Config) error {
+		c.SetPlace(Login{"https://identity.example", "work", "file"})
+		c.SetPlace(Login{"https://identity.example", "work", "keychain"})
+		c.Bindings["127.0.0.1:5000"] = Binding{"https://identity.example", "work", "context-abc12345", "/run/key"}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := c.Bindings["127.0.0.1:5000"]; got != (Binding{"https://identity.example", "work", "context-abc12345", "/run/key"}) {
+		t.Errorf("binding = %+v", got)
+	}
+	if _, found := c.Bindings["cr.dtz.rocks"]; !found {
+		t.Error("the built-in binding was lost by the first change")
+	}
+	if !slices.Equal(c.Logins, []Login{{"https://identity.example", "work", "keychain"}}) {
+		t.Errorf("logins = %+v, want one, in its newer place", c.Logins)
+	}
+
+	if err := Update(t.Context(), path, func(c *Config) error {
+		c.Forget("https://identity.example", "work")
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	c, err = Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Logins) != 0 || len(c.Served("https://identity.example", "work")) != 0 {
+		t.Errorf("after Forget: %+v", c)
+	}
+}
+
+func TestUpdateThatFailsChangesNothing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.json")
+	refusal := errors.New("no")
+	err := Update(t.Context(), path, func(c *Config) error {
+		delete(c.Bindings, "cr.dtz.rocks")
+		return refusal
+	})
+	if !errors.Is(err, refusal) {
+		t.Fatalf("Update = %v", err)
+	}
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a file was written: %v", err)
+	}
+}
+
+func TestUpdatesAtOnceLoseNothing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.json")
+	const n = 20
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			err := Update(context.Background(), path, func(c *Config) error {
+				c.Bindings[Address(fmt.Sprintf("127.0.0.1:%d", 5000+i))] = Binding{Identity: "https://identity.example", Profile: "work"}
+				return nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	c, err := Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := len(c.Served("https://identity.example", "work")); got != n {
+		t.Errorf("%d bindings, want %d", got, n)
+	}
+}
+
+// damaged are files that must be refused, with a part of what is said.
+var damaged = []struct{ name, content, want string }{
+	{"not JSON", `{"version": 1,`, "unexpected end"},
+	{"empty", ``, "unexpected end"},
+	{"a newer version", `{"version": 2, "future": true}`, "another version"},
+	{"no version", `{}`, "another version"},
+	{"an unknown key", `{"version": 1, "binding": {}}`, "unknown field"},
+	{"an address not in its canonical spelling", `{"version":1,"bindings":{"https://cr.dtz.rocks":{"identity":"https://i","profile":"p"}}}`, "canonical"},
+	{"a binding without an identity", `{"version":1,"bindings":{"cr.dtz.rocks":{"profile":"p"}}}`, "lacks"},
+	{"a login without a store", `{"version":1,"logins":[{"identity":"https://i","profile":"p"}]}`, "lacks"},
+	{"too large", strings.Repeat(" ", maxSize+1), "over"},
+}
+
+func TestDamagedFileIsNamedAndLeftAlone(t *testing.T) {
+	for _, tt := range damaged {
+		path := filepath.Join(t.TempDir(), "config.json")
+		if err := os.WriteFile(path, []byte(tt.content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for how, err := range map[string]error{
+			"Load":   func() error { _, err := Load(path); return err }(),
+			"Update": Update(t.Context(), path, func(c *Config) error { clear(c.Bindings); return nil }),
+		} {
+			if err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), path) {
+				t.Errorf("%s: %s = %v, want an error with %q and the file's name", tt.name, how, err, tt.want)
+			}
+		}
+		if got, _ := os.ReadFile(path); string(got) != tt.content {
+			t.Errorf("%s: the file was changed to %q", tt.name, got)
+		}
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	for _, tt := range damaged {
+		f.Add([]byte(tt.content))
+	}
+	valid, err := builtin().encode()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(valid)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := decode(data)
+		if err != nil {
+			return
+		}
+		again, err := c.encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := decode(again); err != nil {
+			t.Fatalf("decode(%q) is written as %q, which is refused: %v", data, again, err)
+		}
+	})
+}
