@@ -1,0 +1,169 @@
+package registry
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+)
+
+const (
+	defaultAPIKeyTTL = 5 * time.Minute
+	// refusalTTL is how long a refused API key is refused unasked.
+	refusalTTL = 10 * time.Second
+	// exchangeTimeout is for one exchange, whoever waits for it.
+	exchangeTimeout = 10 * time.Second
+)
+
+// loginHint ends a refusal: docker shows its text to the person.
+const loginHint = `; run "docker-credential-dtz login"`
+
+// ErrKeyRefused is what Authenticator.Exchange returns, or wraps, for an API
+// key that the identity service refuses.
+var ErrKeyRefused = errors.New("API key refused")
+
+// An Authenticator finds out who makes a request. It remembers the outcome by
+// the hash of the credential, so that a seen one costs a map look-up. It is
+// safe for concurrent use.
+type Authenticator struct {
+	Verifier *Verifier
+	// Exchange trades an API key for a token in a context; an empty contextID
+	// is the key's own. An error other than [ErrKeyRefused] says that the key
+	// could not be checked. Errors are logged and must not quote the key. Nil
+	// means that API keys are refused.
+	Exchange func(ctx context.Context, apiKey, contextID string) (token string, err error)
+	// APIKeyTTL is how long at most an exchanged key is good without asking
+	// again, however often it is used. 0 means 5 minutes.
+	APIKeyTTL time.Duration
+
+	accepted cache
+	refused  cache // apart, so that a flood of bad keys does not evict good ones
+	mu       sync.Mutex
+	flights  map[cacheKey]*flight
+}
+
+// Authenticate returns the profile of the request's credential. An [*Error]
+// says how to refuse it; any other error, that it could not be checked.
+func (a *Authenticator) Authenticate(r *http.Request) (*Profile, error) {
+	for _, s := range sources {
+		values := s.find(r)
+		switch len(values) {
+		case 0:
+			continue
+		case 1:
+			return a.authenticate(r.Context(), s, values[0])
+		}
+		return nil, &Error{Status: http.StatusBadRequest, Code: "UNSUPPORTED", Message: "more than one " + s.name}
+	}
+	return nil, unauthorized("authentication required"+loginHint, nil)
+}
+
+func (a *Authenticator) authenticate(ctx context.Context, s source, value string) (*Profile, error) {
+	key := cacheKey{s.name, sha256.Sum256([]byte(value))}
+	if known, ok := a.accepted.get(key, a.now()); ok {
+		return known.profile, nil
+	}
+	c, err := s.parse(value)
+	if err != nil {
+		return nil, unauthorized(err.Error()+loginHint, nil)
+	}
+	if c.kind == kindAPIKey {
+		return a.exchanged(ctx, key, c.secret.Reveal())
+	}
+	p, err := a.Verifier.Verify(c.secret.Reveal())
+	if err != nil {
+		return nil, refuseToken(err)
+	}
+	a.accepted.put(key, outcome{profile: p}, p.Expires)
+	return p, nil
+}
+
+func (a *Authenticator) now() time.Time { return a.Verifier.config.Now() }
+
+// refuseToken tells the client no more than whether a new login helps.
+func refuseToken(err error) *Error {
+	if e, ok := errors.AsType[*TokenError](err); ok && e.Rule == RuleExpired {
+		return unauthorized("token expired"+loginHint, err)
+	}
+	return unauthorized("token refused"+loginHint, err)
+}
+
+// A flight is an exchange that is under way.
+type flight struct {
+	done    chan struct{} // closed when outcome is there
+	outcome outcome
+}
+
+// exchanged is the outcome for an API key: known, or of one exchange for all
+// requests that wait for it. A request stops waiting when ctx ends; the
+// exchange goes on for the others, and for the next.
+func (a *Authenticator) exchanged(ctx context.Context, key cacheKey, apiKey string) (*Profile, error) {
+	if a.Exchange == nil {
+		return nil, unauthorized("API keys are not accepted here"+loginHint, nil)
+	}
+	a.mu.Lock()
+	for _, c := range []*cache{&a.accepted, &a.refused} {
+		if known, ok := c.get(key, a.now()); ok {
+			a.mu.Unlock()
+			return known.profile, known.err
+		}
+	}
+	f, ok := a.flights[key]
+	if !ok {
+		f = &flight{done: make(chan struct{})}
+		if a.flights == nil {
+			a.flights = make(map[cacheKey]*flight)
+		}
+		a.flights[key] = f
+		go a.fly(context.WithoutCancel(ctx), f, key, apiKey)
+	}
+	a.mu.Unlock()
+	select {
+	case <-f.done:
+		return f.outcome.profile, f.outcome.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("waiting for the exchange of an API key: %w", context.Cause(ctx))
+	}
+}
+
+// fly makes an exchange, and remembers its outcome before it makes room for
+// another.
+func (a *Authenticator) fly(ctx context.Context, f *flight, key cacheKey, apiKey string) {
+	asked := a.now()
+	p, err := a.exchange(ctx, apiKey)
+	f.outcome = outcome{p, err}
+	if err == nil {
+		expires := asked.Add(cmp.Or(a.APIKeyTTL, defaultAPIKeyTTL))
+		if p.Expires.Before(expires) {
+			expires = p.Expires
+		}
+		a.accepted.put(key, f.outcome, expires)
+	} else if _, isRefusal := errors.AsType[*Error](err); isRefusal {
+		a.refused.put(key, f.outcome, asked.Add(refusalTTL))
+	}
+	a.mu.Lock()
+	delete(a.flights, key)
+	a.mu.Unlock()
+	close(f.done)
+}
+
+func (a *Authenticator) exchange(ctx context.Context, apiKey string) (*Profile, error) {
+	ctx, cancel := context.WithTimeout(ctx, exchangeTimeout)
+	defer cancel()
+	token, err := a.Exchange(ctx, apiKey, "")
+	if errors.Is(err, ErrKeyRefused) {
+		return nil, unauthorized("API key refused"+loginHint, nil)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("exchanging an API key: %w", err)
+	}
+	p, err := a.Verifier.Verify(token)
+	if err != nil { // the key was good; what came for it says nothing against it
+		return nil, fmt.Errorf("exchanging an API key: %w", err)
+	}
+	return p, nil
+}

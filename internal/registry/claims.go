@@ -1,0 +1,53 @@
+package registry
+
+import (
+	"slices"
+	"time"
+
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/platform"
+)
+
+// A Profile is who a verified token speaks for. All requests with that token
+// share it, so it must not be changed.
+type Profile struct {
+	Subject  string    // the identity's id, from sub
+	Context  string    // the current context's id, from scope, in the token's spelling of it
+	Roles    []string  // role URIs, of any context and service
+	Contexts []string  // the contexts that the identity belongs to; older tokens do not say
+	IssuedAt time.Time // in whole seconds
+	Expires  time.Time // in whole seconds, without the verifier's leeway
+}
+
+// Allows reports whether the token holds role, a URI with {context_id} at its
+// end, for the token's own context.
+func (p *Profile) Allows(role string) bool { return platform.HasRole(p.Roles, role, p.Context) }
+
+var knownClaims = []string{"iss", "aud", "sub", "scope", "roles", "contexts", "iat", "nbf", "exp"}
+
+// profile checks the claims of a token whose signature is good.
+func (v *Verifier) profile(payload []byte) (*Profile, error) {
+	f, err := parseFields(payload, knownClaims)
+	if err != nil {
+		return nil, refuse(RuleClaims, err.Error())
+	}
+	f.require(f.text(RuleIssuer) == v.config.Issuer, RuleIssuer, "another issuer")
+	f.require(slices.Contains(f.audience(), v.config.Audience), RuleAudience, "another audience")
+	p := &Profile{
+		Subject:  f.id(RuleSubject),
+		Context:  f.id(RuleContext),
+		Roles:    f.texts(RuleRoles),
+		Contexts: f.texts(RuleContexts),
+		IssuedAt: f.date(RuleIssuedAt),
+		Expires:  f.date(RuleExpiry),
+	}
+	now, leeway := v.config.Now(), v.config.Leeway
+	f.require(!now.Add(leeway).Before(p.IssuedAt), RuleIssuedAt, "in the future")
+	if f.has("nbf") {
+		f.require(!now.Add(leeway).Before(f.date(RuleNotBefore)), RuleNotBefore, "in the future")
+	}
+	f.require(now.Add(-leeway).Before(p.Expires), RuleExpired, "since "+p.Expires.UTC().Format(time.RFC3339))
+	if f.err != nil {
+		return nil, f.err
+	}
+	return p, nil
+}

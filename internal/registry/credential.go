@@ -1,0 +1,88 @@
+package registry
+
+import (
+	"encoding/base64"
+	"errors"
+	"net/http"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/secret"
+)
+
+// A source is one place of a request where a credential may lie.
+type source struct {
+	name  string
+	find  func(*http.Request) []string
+	parse func(value string) (credential, error)
+}
+
+// sources are in order of precedence: the first that holds anything decides,
+// and a credential that is refused never falls through to the next.
+var sources = []source{
+	{
+		name:  "Authorization header",
+		find:  func(r *http.Request) []string { return r.Header["Authorization"] },
+		parse: parseAuthorization,
+	},
+}
+
+// A credential is what a request proves itself with.
+type credential struct {
+	kind   kind
+	secret secret.String
+}
+
+type kind string
+
+const (
+	kindToken  kind = "token"
+	kindAPIKey kind = "API key"
+)
+
+// parseAuthorization reads the header's value (RFC 9110 §11.6.2): Bearer with
+// a token (RFC 6750), or Basic (RFC 7617) with one of the platform's users.
+func parseAuthorization(value string) (credential, error) {
+	scheme, rest, _ := strings.Cut(value, " ")
+	switch {
+	case strings.EqualFold(scheme, "Bearer"):
+		return newCredential(kindToken, rest)
+	case strings.EqualFold(scheme, "Basic"):
+		return parseBasic(rest)
+	}
+	return credential{}, errors.New("the Authorization scheme is neither Basic nor Bearer")
+}
+
+func parseBasic(encoded string) (credential, error) {
+	pair, err := base64.StdEncoding.Strict().DecodeString(encoded)
+	if err != nil {
+		return credential{}, errors.New("the Basic credential is not base64")
+	}
+	user, password, found := strings.Cut(string(pair), ":") // the password may hold more of them
+	if !found {
+		return credential{}, errors.New("the Basic credential has no password")
+	}
+	switch user {
+	case "bearer":
+		return newCredential(kindToken, password)
+	case "apikey":
+		return newCredential(kindAPIKey, password)
+	}
+	return credential{}, errors.New("the user name is bearer, with a token, or apikey, with an API key")
+}
+
+func newCredential(k kind, text string) (credential, error) {
+	switch {
+	case text == "":
+		return credential{}, errors.New("the " + string(k) + " is empty")
+	case !utf8.ValidString(text):
+		return credential{}, errors.New("the " + string(k) + " is not UTF-8")
+	case k == kindAPIKey && len(text) > maxAPIKeySize:
+		return credential{}, errors.New("the API key is too long to be one")
+	}
+	return credential{k, secret.String(text)}, nil
+}
+
+// maxAPIKeySize is in bytes, and keeps what is no key, such as a token, away
+// from the identity service.
+const maxAPIKeySize = 256

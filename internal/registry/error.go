@@ -1,0 +1,78 @@
+package registry
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// challenge is the only one: a second, or one for Bearer, breaks docker login.
+const challenge = `Basic realm="dtz.rocks"`
+
+// retryAfter is how soon a client may ask again what could not be checked.
+const retryAfter = 5 * time.Second
+
+// An Error refuses a request, in the terms of the OCI distribution
+// specification ("Error Codes"). It is an [http.Handler] that answers with
+// itself. Code and Message are for the client; Err is why, for the log.
+// Neither ever quotes a credential.
+type Error struct {
+	Status     int
+	Code       string        // UNAUTHORIZED, DENIED, …
+	Message    string        // what to do
+	RetryAfter time.Duration // 0: no such header
+	Err        error         // may be nil
+}
+
+func (e *Error) Error() string {
+	if e.Err != nil {
+		return fmt.Sprintf("%s: %v", e.Message, e.Err)
+	}
+	return e.Message
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// ServeHTTP writes the error as a response.
+func (e *Error) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	h := w.Header()
+	h.Set("Docker-Distribution-Api-Version", "registry/2.0")
+	h.Set("Content-Type", "application/json")
+	if e.Status == http.StatusUnauthorized {
+		h.Set("WWW-Authenticate", challenge)
+	}
+	if e.RetryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(int(e.RetryAfter.Seconds())))
+	}
+	w.WriteHeader(e.Status)
+	type entry struct {
+		Code    string `json:"code"`
+		Message string `json:"message"`
+	}
+	body := map[string][]entry{"errors": {{e.Code, e.Message}}}
+	_ = json.NewEncoder(w).Encode(body) // the client has gone; nobody is left to tell
+}
+
+// unauthorized refuses a credential, or its absence.
+func unauthorized(message string, why error) *Error {
+	return &Error{Status: http.StatusUnauthorized, Code: "UNAUTHORIZED", Message: message, Err: why}
+}
+
+// denied refuses somebody whose credential is good.
+func denied(message string) *Error {
+	return &Error{Status: http.StatusForbidden, Code: "DENIED", Message: message}
+}
+
+// unavailable is for a credential that could not be checked: to call it
+// refused would make people throw away good keys.
+func unavailable(why error) *Error {
+	return &Error{
+		Status:     http.StatusServiceUnavailable,
+		Code:       "UNAVAILABLE",
+		Message:    "the API key cannot be checked at the moment; try again",
+		RetryAfter: retryAfter,
+		Err:        why,
+	}
+}
