@@ -2,13 +2,13 @@ package oauth
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 	"unicode"
-	"unicode/utf8"
 
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/secret"
 )
@@ -32,16 +32,14 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
-	var b strings.Builder
-	b.WriteString(e.Op)
+	s := e.Op
 	if e.Status != 0 && e.Status/100 != 2 {
-		fmt.Fprintf(&b, ": identity service answered %d %s", e.Status, http.StatusText(e.Status))
+		s += strings.TrimRight(fmt.Sprintf(": identity service answered %d %s", e.Status, http.StatusText(e.Status)), " ")
 	}
 	if e.Msg != "" {
-		b.WriteString(": ")
-		b.WriteString(e.Msg)
+		s += ": " + e.Msg
 	}
-	return b.String()
+	return s
 }
 
 func (e *Error) Unwrap() error { return e.Err }
@@ -82,38 +80,40 @@ const maxMessage = 200
 // text, or invalid UTF-8.
 func Clean(s string) string { return truncate(printable(s)) }
 
-// cleanWithout is Clean with the secrets cut out.
+// cleanWithout is Clean with the secrets cut out, as they are and as they stand
+// in the JSON that was sent.
 func cleanWithout(s string, secrets []secret.String) string {
-	s = printable(s)
-	// Longest first: one secret may hold another.
 	var words []string
 	for _, sec := range secrets {
-		if word := printable(sec.Reveal()); word != "" {
-			words = append(words, word)
+		asJSON, _ := json.Marshal(sec.Reveal())
+		for _, word := range []string{sec.Reveal(), string(asJSON[1 : len(asJSON)-1])} {
+			if word = printable(word); word != "" {
+				words = append(words, word)
+			}
 		}
 	}
+	// Longest first: one may begin with another.
 	slices.SortFunc(words, func(a, b string) int { return len(b) - len(a) })
 	var pairs []string
 	for _, word := range words {
 		pairs = append(pairs, word, "[redacted]")
 	}
-	return truncate(strings.NewReplacer(pairs...).Replace(s))
+	return truncate(strings.NewReplacer(pairs...).Replace(printable(s)))
 }
 
-// printable is s as one line: runs of white space are one space, what cannot
-// be seen is gone.
+// printable is s as one line: white space of any length is one space; control
+// and format characters (Unicode's C, the bidirectional ones with it) are gone.
 func printable(s string) string {
-	s = strings.Join(strings.Fields(strings.ToValidUTF8(s, "")), " ")
-	return strings.Join(strings.Fields(strings.Map(func(r rune) rune {
-		if !isPrintable(r) {
+	s = strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r):
+			return ' '
+		case unicode.Is(unicode.C, r):
 			return -1
 		}
 		return r
-	}, s)), " ")
-}
-
-func isPrintable(r rune) bool {
-	return !unicode.IsControl(r) && !unicode.Is(unicode.Bidi_Control, r) && r != utf8.RuneError
+	}, strings.ToValidUTF8(s, ""))
+	return strings.Join(strings.Fields(s), " ")
 }
 
 func truncate(s string) string {

@@ -39,10 +39,21 @@ type HTTPOptions struct {
 // NewHTTPClient returns a client for a process that makes a call or two and
 // ends: TLS 1.2 or later, no redirect followed, no cookies, no connection kept.
 func NewHTTPClient(o HTTPOptions) *http.Client {
+	proxy := o.Proxy
+	if proxy != nil {
+		proxy = func(r *http.Request) (*url.URL, error) {
+			u, err := o.Proxy(r)
+			if err != nil {
+				// ProxyFromEnvironment's error quotes HTTPS_PROXY, password and all.
+				return nil, errors.New("the proxy's address is not a URL")
+			}
+			return u, nil
+		}
+	}
 	return &http.Client{
 		CheckRedirect: noRedirect,
 		Transport: &http.Transport{
-			Proxy:                  o.Proxy,
+			Proxy:                  proxy,
 			DialContext:            (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
 			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: o.RootCAs},
 			TLSHandshakeTimeout:    5 * time.Second,
@@ -61,7 +72,7 @@ type request struct {
 	method string
 	path   string            // behind the base URL, escaped
 	body   map[string]string // as JSON; nil: none
-	bearer secret.String     // empty: no Authorization
+	bearer *secret.String    // nil: no Authorization
 	source string            // X-DTZ-SOURCE
 
 	// secrets, beside bearer, are in the request and must not be shown when
@@ -93,8 +104,8 @@ func (c *Client) do(ctx context.Context, q request) (*response, error) {
 	if err != nil {
 		return nil, q.fail("identity service's " + err.Error())
 	}
-	if q.bearer != "" {
-		q.secrets = append(q.secrets, q.bearer)
+	if q.bearer != nil {
+		q.secrets = append(q.secrets, *q.bearer)
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -110,7 +121,7 @@ func (c *Client) do(ctx context.Context, q request) (*response, error) {
 			return &response{op: q.op, status: failed.Status}, nil
 		}
 		failed.Unconnected = failed.Unreachable() && conn.failed()
-		if retries == maxRetries || !mayRetry(failed) || q.once && !failed.Unconnected {
+		if retries == maxRetries || ctx.Err() != nil || !mayRetry(failed) || q.once && !failed.Unconnected {
 			return nil, failed
 		}
 		// Jitter goes on top of what the service asks for: many clients were
@@ -120,7 +131,9 @@ func (c *Client) do(ctx context.Context, q request) (*response, error) {
 			return nil, failed
 		}
 		if err := c.pause(ctx, wait); err != nil {
-			return nil, q.broken(ctx, err)
+			ended := q.broken(ctx, err)
+			ended.Unconnected = ended.Unreachable() && failed.Unconnected
+			return nil, ended
 		}
 	}
 }
@@ -176,8 +189,8 @@ func (c *Client) attempt(ctx context.Context, base string, q request) (*response
 }
 
 func (c *Client) newRequest(ctx context.Context, base string, q request) (*http.Request, *Error) {
-	if q.bearer != "" && !isHeaderSafe(q.bearer.Reveal()) {
-		return nil, q.fail("the token is too long or has characters that no token has")
+	if q.bearer != nil && !isHeaderSafe(q.bearer.Reveal()) {
+		return nil, q.fail("the token is empty, too long, or has characters that no token has")
 	}
 	var body io.Reader
 	if q.body != nil {
@@ -198,7 +211,7 @@ func (c *Client) newRequest(ctx context.Context, base string, q request) (*http.
 	if c.UserAgent != "" {
 		req.Header.Set("User-Agent", c.UserAgent)
 	}
-	if q.bearer != "" {
+	if q.bearer != nil {
 		req.Header.Set("Authorization", "Bearer "+q.bearer.Reveal())
 	}
 	// For the service's own records only: better none than no exchange.

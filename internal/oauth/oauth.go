@@ -62,7 +62,7 @@ func (c *Client) Refresh(ctx context.Context, token secret.String, contextID str
 		method: http.MethodPost,
 		path:   "/token/refresh",
 		body:   withContext(map[string]string{}, contextID),
-		bearer: token,
+		bearer: &token,
 	}
 	return c.token(ctx, q, contextID)
 }
@@ -93,7 +93,7 @@ func (c *Client) CreateKey(ctx context.Context, token secret.String, contextID, 
 		method: http.MethodPost,
 		path:   "/me/identity/apikey",
 		body:   withContext(map[string]string{}, contextID),
-		bearer: token,
+		bearer: &token,
 		once:   true,
 	}
 	if alias != "" {
@@ -121,7 +121,7 @@ func (c *Client) DeleteKey(ctx context.Context, token, key secret.String) error 
 		op:      "deleting the API key",
 		method:  http.MethodDelete,
 		path:    "/me/identity/apikey/" + url.PathEscape(key.Reveal()),
-		bearer:  token,
+		bearer:  &token,
 		secrets: []secret.String{key},
 		missing: true,
 	}

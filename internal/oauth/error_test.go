@@ -1,0 +1,91 @@
+package oauth
+
+import (
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/secret"
+)
+
+func TestClean(t *testing.T) {
+	tests := []struct{ name, in, want string }{
+		{"plain text", "user is locked", "user is locked"},
+		{"letters of other languages", "Benutzer gesperrt: Jürgen 用户", "Benutzer gesperrt: Jürgen 用户"},
+		{"several lines become one", "first\r\n\tsecond\n", "first second"},
+		{"lines by their Unicode names", "first\u2028second\u2029third\u0085fourth", "first second third fourth"},
+		{"a colour", "\x1b[31mred\x1b[0m", "[31mred[0m"},
+		{"a C1 control sequence", "a\u009b31mb", "a31mb"},
+		{"bell, backspace, delete, NUL", "a\a\b\x7f\x00b", "ab"},
+		{"embedded and overridden direction", "a\u202a\u202b\u202c\u202d\u202eb", "ab"},
+		{"isolated direction", "a\u2066\u2067\u2068\u2069b", "ab"},
+		{"direction marks", "a\u200e\u200f\u061cb", "ab"},
+		{"nothing between the letters", "a\u200b\ufeffb", "ab"},
+		{"bytes that are not UTF-8", "a\xff\xc3b\xe2\x82", "ab"},
+		{"nothing to be seen", "\x1b\u202e\n ", ""},
+		{"200 runes", strings.Repeat("ü", 200), strings.Repeat("ü", 200)},
+		{"more than 200 runes", strings.Repeat("ü", 201), strings.Repeat("ü", 200) + "…"},
+	}
+	for _, tt := range tests {
+		if got := Clean(tt.in); got != tt.want {
+			t.Errorf("%s: Clean(%q) = %q, want %q", tt.name, tt.in, got, tt.want)
+		}
+	}
+}
+
+func TestMessagesLoseTheSecrets(t *testing.T) {
+	tests := []struct {
+		name    string
+		message string
+		secrets []secret.String
+		want    string
+	}{
+		{"quoted", `no user has "hunter2"`, []secret.String{"hunter2"}, `no user has "[redacted]"`},
+		{"twice", "hunter2hunter2", []secret.String{"hunter2"}, "[redacted][redacted]"},
+		{"two of them", "hunter2 and anypassword", []secret.String{"anypassword", "hunter2"}, "[redacted] and [redacted]"},
+		{"one begins with the other", "hunter2000", []secret.String{"hunter2", "hunter2000"}, "[redacted]"},
+		{"with an escape sequence in its midst", "hun\x1bter2", []secret.String{"hunter2"}, "[redacted]"},
+		{"with another width of space", "correct \n horse", []secret.String{"correct  horse"}, "[redacted]"},
+		{"as it stands in JSON", `got {"password":"a\"b\u003cc"}`, []secret.String{`a"b<c`}, `got {"password":"[redacted]"}`},
+		{"cut off by the limit", strings.Repeat("x", 195) + "hunter2", []secret.String{"hunter2"}, strings.Repeat("x", 195) + "[reda…"},
+		{"an empty one", "hello", []secret.String{""}, "hello"},
+		{"one that cannot be seen", "hello", []secret.String{"\x00\n"}, "hello"},
+	}
+	for _, tt := range tests {
+		if got := cleanWithout(tt.message, tt.secrets); got != tt.want {
+			t.Errorf("%s: cleanWithout(%q) = %q, want %q", tt.name, tt.message, got, tt.want)
+		}
+	}
+}
+
+func TestErrorReadsAsASentence(t *testing.T) {
+	tests := []struct {
+		err  Error
+		want string
+	}{
+		{Error{Op: "logging in", Status: 401, Msg: "wrong password"}, "logging in: identity service answered 401 Unauthorized: wrong password"},
+		{Error{Op: "logging in", Status: 502}, "logging in: identity service answered 502 Bad Gateway"},
+		{Error{Op: "logging in", Status: 599}, "logging in: identity service answered 599"},
+		{Error{Op: "logging in", Status: 200, Msg: "the answer has no token in it"}, "logging in: the answer has no token in it"},
+		{Error{Op: "logging in", Msg: "no answer in time"}, "logging in: no answer in time"},
+	}
+	for _, tt := range tests {
+		if got := tt.err.Error(); got != tt.want {
+			t.Errorf("Error() = %q, want %q", got, tt.want)
+		}
+	}
+}
+
+func FuzzClean(f *testing.F) {
+	f.Add("a\x1b[31m\u202eb", "b")
+	f.Add("hunter2\xff", "hun\x00ter2")
+	f.Fuzz(func(t *testing.T, message, sent string) {
+		got := cleanWithout(message, []secret.String{secret.String(sent)})
+		if printable(got) != got || utf8.RuneCountInString(got) > maxMessage+1 {
+			t.Errorf("cleanWithout(%q) = %q, want one line to be shown", message, got)
+		}
+		if len(sent) > len("[redacted]") && strings.Contains(got, sent) {
+			t.Errorf("cleanWithout(%q) = %q, which holds %q", message, got, sent)
+		}
+	})
+}
