@@ -24,7 +24,6 @@ var parts = map[string]func() error{
 	"docker":   dockerAbsent,
 	"skopeo":   func() error { return onLinux("skopeo") },
 	"podman":   rootOnLinux("podman"),
-	"buildah":  rootOnLinux("buildah"),
 	"race":     raceAbsent,
 }
 
