@@ -1,0 +1,243 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/config"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/oauth"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/platform"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/secret"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/store"
+)
+
+// Keep is what docker login asks for. newStore is where a new login goes.
+//
+// Docker also calls it with what Credential has just handed out, even when the
+// registry refused that; a token never takes the place of a login that can
+// still be renewed. Any other token, or an API key, becomes the login of the
+// address once the identity service has accepted it.
+func (s *Session) Keep(ctx context.Context, address config.Address, username string, given secret.String, newStore string) error {
+	conf, err := config.Load(s.ConfigPath)
+	if err != nil {
+		return s.explain(err, address, nil)
+	}
+	k := keeping{s: s, conf: conf, address: address, newStore: newStore}
+	switch username {
+	case UserBearer:
+		err = k.token(ctx, given)
+	case UserAPIKey:
+		err = k.apiKey(ctx, given)
+	default:
+		err = &Error{
+			Outcome: Misconfigured,
+			What:    "the registry takes no password of a person, only the users bearer and apikey",
+			Remedy:  Run(loginCommand(address, "")),
+		}
+	}
+	if err != nil {
+		return s.explain(err, address, nil)
+	}
+	return nil
+}
+
+type keeping struct {
+	s        *Session
+	conf     *config.Config
+	address  config.Address
+	newStore string
+}
+
+func (k keeping) token(ctx context.Context, given secret.String) error {
+	claims, err := oauth.ParseClaims(given.Reveal())
+	if err != nil {
+		return &Error{Outcome: Refused, What: "the password is not a DTZ token: " + err.Error(), Remedy: Run(loginCommand(k.address, "")), Err: err}
+	}
+	if k.echoes(ctx, claims) {
+		return nil
+	}
+	place := k.place()
+	if b, bound := k.conf.Lookup(k.address); bound {
+		if at, login := k.login(ctx, b); login != nil && platform.SameID(login.Subject, claims.Subject) {
+			if login.Key != "" || login.Newest().Valid(k.s.Now()) {
+				if platform.SameID(first(b.Context, login.Context), claims.Context) {
+					return nil
+				}
+			} else {
+				// The same person's login has ended: the new token revives it.
+				place = at
+			}
+		}
+	}
+	client, err := k.s.Identity(place.Identity)
+	if err != nil {
+		return err
+	}
+	got, err := client.Refresh(ctx, given, claims.Context)
+	if err := refusedAtDocker(err, "the token was refused"); err != nil {
+		return err
+	}
+	return k.keep(ctx, place, FromToken(store.Adopted, "", got))
+}
+
+// echoes reports whether the token is of the subject and scope that the
+// environment yields: what get handed out a moment ago.
+func (k keeping) echoes(ctx context.Context, claims oauth.Claims) bool {
+	b, bound := k.conf.Lookup(k.address)
+	cred, _, err := k.s.fromEnvironment(ctx, Request{Address: k.address, TokenOnly: true}, b, bound)
+	if err != nil || cred == nil {
+		return false
+	}
+	own, err := oauth.ParseClaims(cred.Secret.Reveal())
+	return err == nil && platform.SameID(own.Subject, claims.Subject) && platform.SameID(own.Context, claims.Context)
+}
+
+func (k keeping) apiKey(ctx context.Context, given secret.String) error {
+	key, _, err := checkedKey(given.Reveal(), "", "the password")
+	if err != nil {
+		return err
+	}
+	b, bound := k.conf.Lookup(k.address)
+	if own, _, err := k.s.Env.key(b); err == nil && own == key {
+		return nil // the environment's own key, handed out as the fall-back
+	}
+	place := k.place()
+	client, err := k.s.Identity(place.Identity)
+	if err != nil {
+		return err
+	}
+	contextID := ""
+	if bound {
+		contextID = b.Context
+	}
+	got, err := client.APIKey(ctx, key, contextID)
+	if err := refusedAtDocker(err, "the API key was refused"); err != nil {
+		return err
+	}
+	return k.keep(ctx, place, FromKey(store.APIKey, "", key, "", got))
+}
+
+func refusedAtDocker(err error, refused string) error {
+	if err == nil {
+		return nil
+	}
+	_, err = fromIdentity(oauth.Token{}, err, refused)
+	var e *Error
+	if errors.As(err, &e) && e.Outcome == Refused {
+		e.Remedy = "nothing was stored"
+	}
+	return err
+}
+
+// place is where a login that docker login brings belongs: in a profile named
+// after the address, at the address's identity service.
+func (k keeping) place() config.Login {
+	place := config.Login{Profile: string(k.address), Store: k.newStore}
+	if b, bound := k.conf.Lookup(k.address); bound {
+		place.Identity = b.Identity
+	}
+	if url, err := k.s.Env.IdentityURL(); err == nil && (place.Identity == "" || k.s.Env.NamesIdentity()) {
+		place.Identity = url
+	}
+	if at, found := k.conf.Place(place.Identity, place.Profile); found {
+		place.Store = at.Store
+	}
+	return place
+}
+
+// login is the login that b names, nil if there is none that can be read.
+func (k keeping) login(ctx context.Context, b config.Binding) (config.Login, *store.Login) {
+	place, found := k.conf.Place(b.Identity, b.Profile)
+	if !found {
+		return place, nil
+	}
+	at, err := k.s.open(place)
+	if err != nil {
+		return place, nil
+	}
+	login, err := at.store.Load(ctx, at.key)
+	if err != nil {
+		return place, nil
+	}
+	return place, login
+}
+
+func (k keeping) keep(ctx context.Context, place config.Login, login *store.Login) error {
+	if place.Store == "" {
+		return &Error{
+			Outcome: Misconfigured, What: "DTZ_STORE=file keeps logins unencrypted, which only a person may choose",
+			Remedy: Run("docker-credential-dtz login --insecure-storage"),
+		}
+	}
+	_, err := k.s.SignIn(ctx, place, login, []config.Address{k.address})
+	return err
+}
+
+// Erase is what docker logout asks for: the address is served no more, and with
+// its last address the login goes. An address that has no binding is no error.
+// The note, if any, is for a person.
+func (s *Session) Erase(ctx context.Context, address config.Address) (note string, err error) {
+	conf, err := config.Load(s.ConfigPath)
+	if err != nil {
+		return "", s.explain(err, address, nil)
+	}
+	b, found := conf.Bindings[address]
+	if !found {
+		if _, served := conf.Lookup(address); served {
+			note = fmt.Sprintf("%s: served by the login of %s, which stays; run \"docker logout %s\" to end it", address, platformRegistry, platformRegistry)
+		}
+		return note, nil
+	}
+	// The last address goes together with its login, or not at all: while the
+	// keychain is out of reach, a second try must still find what to do.
+	place, loggedIn := conf.Place(b.Identity, b.Profile)
+	left := len(conf.Served(b.Identity, b.Profile)) - 1
+	if !loggedIn || left > 0 {
+		err = config.Update(ctx, s.ConfigPath, func(c *config.Config) error {
+			delete(c.Bindings, address)
+			left = len(c.Served(b.Identity, b.Profile))
+			return nil
+		})
+	}
+	if err == nil && loggedIn && left == 0 {
+		err = s.SignOut(ctx, place)
+	}
+	var unrevoked *UnrevokedError
+	if errors.As(err, &unrevoked) {
+		return fmt.Sprintf("%s: %v", address, err), nil
+	}
+	if err != nil {
+		return "", s.explain(err, address, nil)
+	}
+	return "", nil
+}
+
+// List returns the bound addresses that have a login, each with the user name
+// that Docker is given.
+func (s *Session) List(ctx context.Context) (map[string]string, error) {
+	conf, err := config.Load(s.ConfigPath)
+	if err != nil {
+		return nil, s.explain(err, "", nil)
+	}
+	list := map[string]string{}
+	for _, place := range conf.Logins {
+		served := conf.Served(place.Identity, place.Profile)
+		if len(served) == 0 {
+			continue
+		}
+		at, err := s.open(place)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := at.store.Load(ctx, at.key); errors.Is(err, store.ErrNotFound) {
+			continue
+		} else if err != nil {
+			return nil, fromStore(err)
+		}
+		for _, address := range served {
+			list[string(address)] = UserBearer
+		}
+	}
+	return list, nil
+}

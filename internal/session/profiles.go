@@ -1,0 +1,207 @@
+package session
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/config"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/oauth"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/store"
+)
+
+// NewPlace is where a login of profile belongs that is to serve the addresses:
+// at the identity service that DTZ_IDENTITY_URL names, else at the one that the
+// addresses are bound to, else at the platform's.
+func (s *Session) NewPlace(profile, storeName string, addresses []config.Address) (config.Login, error) {
+	place := config.Login{Profile: profile, Store: storeName}
+	conf, err := config.Load(s.ConfigPath)
+	if err != nil {
+		return place, err
+	}
+	if !s.Env.NamesIdentity() {
+		for _, address := range addresses {
+			b, bound := conf.Lookup(address)
+			if bound && place.Identity != "" && b.Identity != place.Identity {
+				return place, fmt.Errorf("the registries are bound to two identity services, %s and %s; log in to each by itself", place.Identity, b.Identity)
+			}
+			if bound {
+				place.Identity = b.Identity
+			}
+		}
+	}
+	if place.Identity == "" {
+		place.Identity, err = s.Env.IdentityURL()
+	}
+	return place, err
+}
+
+// Pick is the login of a profile. Where the profile has logins at several
+// identity services, DTZ_IDENTITY_URL, or else the platform, decides. Its
+// failure is an *Error of outcome NotLoggedIn or Misconfigured.
+func (s *Session) Pick(profile string) (config.Login, error) {
+	conf, err := config.Load(s.ConfigPath)
+	if err != nil {
+		return config.Login{}, s.explain(err, "", nil)
+	}
+	var found []config.Login
+	for _, place := range conf.Logins {
+		if place.Profile == profile {
+			found = append(found, place)
+		}
+	}
+	if len(found) > 1 || s.Env.NamesIdentity() {
+		url, err := s.Env.IdentityURL()
+		if err != nil {
+			return config.Login{}, s.explain(err, "", nil)
+		}
+		several := found
+		found = slices.DeleteFunc(slices.Clone(found), func(p config.Login) bool { return p.Identity != url })
+		if len(found) == 0 && len(several) > 0 {
+			var urls []string
+			for _, p := range several {
+				urls = append(urls, p.Identity)
+			}
+			return config.Login{}, &Error{
+				Outcome: NotLoggedIn,
+				What:    fmt.Sprintf("profile %s is logged in at %s, not at %s", profile, strings.Join(urls, " and "), url),
+				Remedy:  "set DTZ_IDENTITY_URL to one of them",
+			}
+		}
+	}
+	if len(found) == 0 {
+		return config.Login{}, &Error{Outcome: NotLoggedIn, What: "not logged in" + s.Env.emptyNote(), Remedy: Run(loginCommand("", profile))}
+	}
+	return found[0], nil
+}
+
+// Places are all logins that there are.
+func (s *Session) Places() ([]config.Login, error) {
+	conf, err := config.Load(s.ConfigPath)
+	if err != nil {
+		return nil, s.explain(err, "", nil)
+	}
+	return conf.Logins, nil
+}
+
+// HasStore reports whether any login lies in the store: whether a person has
+// chosen it before.
+func (s *Session) HasStore(name string) bool {
+	places, err := s.Places()
+	return err == nil && slices.ContainsFunc(places, func(p config.Login) bool { return p.Store == name })
+}
+
+// Serves reports whether the address is bound to the login at place already.
+func (s *Session) Serves(place config.Login, address config.Address) bool {
+	conf, err := config.Load(s.ConfigPath)
+	if err != nil {
+		return false
+	}
+	b, bound := conf.Lookup(address)
+	return bound && b.Identity == place.Identity && b.Profile == place.Profile
+}
+
+// Probe finds out whether the store at place can be used, before a password is
+// asked for in vain.
+func (s *Session) Probe(ctx context.Context, place config.Login) error {
+	l, err := s.open(place)
+	if err != nil {
+		return err
+	}
+	_, err = l.store.Load(ctx, l.key)
+	if err == nil {
+		return nil
+	}
+	if e, ok := fromStore(err).(*Error); ok && e.Outcome == StoreAway {
+		return e
+	}
+	return nil
+}
+
+// Client is the identity service of a login.
+func (s *Session) Client(place config.Login) (*oauth.Client, error) {
+	return s.Identity(place.Identity)
+}
+
+// Status is what is known of one login.
+type Status struct {
+	Place    config.Login
+	Where    []string                          // every place where a secret of it lies
+	Bindings map[config.Address]config.Binding // the addresses that it serves
+	Login    *store.Login                      // nil if it cannot be read
+	Err      *Error                            // why it is of no use now; nil if it is
+	Notes    []string
+}
+
+// Status looks at the login at place as a get does: what can be renewed is.
+func (s *Session) Status(ctx context.Context, place config.Login) Status {
+	st := Status{Place: place, Bindings: map[config.Address]config.Binding{}}
+	if conf, err := config.Load(s.ConfigPath); err == nil {
+		for _, address := range conf.Served(place.Identity, place.Profile) {
+			st.Bindings[address] = conf.Bindings[address]
+		}
+	}
+	l, err := s.open(place)
+	if err != nil {
+		st.Err = s.explain(err, "", nil)
+		return st
+	}
+	cred, err := s.Login(ctx, place, "")
+	if err != nil {
+		st.Err = s.explain(err, "", nil)
+	} else {
+		st.Notes = cred.Notes
+	}
+	st.Where = l.store.Where(l.key)
+	if login, err := l.store.Load(ctx, l.key); err == nil {
+		st.Login = login
+	}
+	return st
+}
+
+// Bound are all addresses that are bound, sorted.
+func (s *Session) Bound() ([]config.Address, error) {
+	conf, err := config.Load(s.ConfigPath)
+	if err != nil {
+		return nil, s.explain(err, "", nil)
+	}
+	return slices.Sorted(maps.Keys(conf.Bindings)), nil
+}
+
+// IsBound reports whether the address has a binding.
+func (s *Session) IsBound(address config.Address) bool {
+	conf, err := config.Load(s.ConfigPath)
+	if err != nil {
+		return false
+	}
+	_, bound := conf.Lookup(address)
+	return bound
+}
+
+// Bind binds those of the addresses that have no binding to the login at place.
+// A keyFile that is not empty is recorded for all of them, once it has been
+// read as an API key.
+func (s *Session) Bind(ctx context.Context, place config.Login, addresses []config.Address, keyFile string) error {
+	if keyFile != "" {
+		if _, _, err := readKey(keyFile, FromBoundFile); err != nil {
+			return err
+		}
+	}
+	return config.Update(ctx, s.ConfigPath, func(c *config.Config) error {
+		for _, address := range addresses {
+			b, bound := c.Lookup(address)
+			if !bound {
+				b = config.Binding{Identity: place.Identity, Profile: place.Profile}
+			}
+			if keyFile != "" {
+				b.APIKeyFile = keyFile
+			}
+			if !bound || keyFile != "" {
+				c.Bindings[address] = b
+			}
+		}
+		return nil
+	})
+}

@@ -1,0 +1,175 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/store"
+)
+
+// The renewal rule. A token serves unquestioned while it is young. Older, it is
+// renewed when asked for, so that a login in use never ends, but not at the
+// price of a slow build: while enough of its life is left, a renewal that does
+// not come at once is given up.
+const (
+	youngFor    = time.Hour       // and for at most a quarter of the token's life
+	enoughLeft  = 6 * time.Minute // or half the token's life, if that is less; BuildKit keeps an answer for 4 min 50 s
+	quickTry    = 2 * time.Second // what a renewal may take while enough is left
+	restAfter   = time.Minute     // after a failed one, while enough is left
+	patientLock = 5 * time.Second // for another process, while a valid token is at hand
+)
+
+type stage int
+
+const (
+	young   stage = iota // hand it out
+	aging                // try to renew it; failing, hand it out
+	urgent               // renew it; failing, hand it out with a warning
+	useless              // ended, or none: renew it or fail
+)
+
+func stageOf(t store.Token, now time.Time) stage {
+	age, left := now.Sub(t.Received), t.Expires().Sub(now)
+	switch {
+	case !t.Valid(now):
+		return useless
+	case age >= 0 && age < min(youngFor, t.Lifetime/4): // a negative age: the clock was turned back
+		return young
+	case left >= min(enoughLeft, t.Lifetime/2):
+		return aging
+	default:
+		return urgent
+	}
+}
+
+// renewable is a credential whose tokens end.
+type renewable struct {
+	slot store.Slot
+	// load returns the token at hand, the zero Token if there is none. Its
+	// errors are *Error.
+	load func(context.Context) (store.Token, error)
+	// renew makes one exchange and keeps the result. It is called with the slot
+	// held. Its errors are *Error, or *unsavedError together with a token.
+	renew func(context.Context) (store.Token, error)
+}
+
+// unsavedError says that a renewal worked and could not be kept.
+type unsavedError struct{ err error }
+
+func (e *unsavedError) Error() string { return "the new token could not be saved: " + e.err.Error() }
+func (e *unsavedError) Unwrap() error { return e.err }
+
+// token applies the renewal rule. The note, if any, is for a person.
+func (s *Session) token(ctx context.Context, r renewable) (t store.Token, note string, err error) {
+	asked := s.Now()
+	t, err = r.load(ctx)
+	if err != nil {
+		return store.Token{}, "", err
+	}
+	at := stageOf(t, asked)
+	switch at {
+	case young:
+		return t, "", nil
+	case aging:
+		if f, failed := r.slot.Failure(); failed && within(asked.Sub(f.At), restAfter) {
+			return t, "", nil
+		}
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, quickTry)
+		defer cancel()
+	}
+
+	renewed, err := s.renewOnce(ctx, r, asked, at)
+	if renewed.Valid(s.Now()) {
+		if err != nil {
+			note = err.Error()
+		}
+		return renewed, note, nil
+	}
+	if !t.Valid(s.Now()) {
+		return store.Token{}, "", err
+	}
+	if e := (*Error)(nil); at == urgent || errors.As(err, &e) && e.Outcome == Refused {
+		note = fmt.Sprintf("the token ends in %s and was not renewed: %v", InWords(t.Expires().Sub(s.Now())), err)
+	}
+	return t, note, nil
+}
+
+// renewOnce renews, or takes what another process's renewal ended in since
+// asked: one exchange for all, its failure included.
+func (s *Session) renewOnce(ctx context.Context, r renewable, asked time.Time, at stage) (store.Token, error) {
+	shared := func() (store.Failure, bool) {
+		f, failed := r.slot.Failure()
+		return f, failed && !f.At.Before(asked)
+	}
+	patience := remaining(ctx)
+	if at != useless {
+		patience = min(patience, patientLock)
+	}
+	lockCtx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	unlock, err := r.slot.Lock(lockCtx, func() bool { _, failed := shared(); return failed })
+	if f, failed := shared(); failed {
+		if err == nil {
+			unlock()
+		}
+		return store.Token{}, fromFailure(f)
+	}
+	if err != nil {
+		return store.Token{}, &Error{Outcome: Unreachable, What: err.Error(), Remedy: "try again", Err: err}
+	}
+	defer unlock()
+
+	t, err := r.load(ctx)
+	if err != nil {
+		return store.Token{}, err
+	}
+	if stageOf(t, s.Now()) == young {
+		return t, nil
+	}
+	t, err = r.renew(ctx)
+	if err != nil {
+		_ = r.slot.SetFailure(s.asFailure(err)) // lost, it costs the next process one more try
+		return t, err
+	}
+	r.slot.ClearFailure()
+	return t, nil
+}
+
+// leaveTime ends ctx early enough to write down what came of an exchange, and
+// for those who wait to read it.
+func leaveTime(ctx context.Context) (context.Context, context.CancelFunc) {
+	left := remaining(ctx)
+	return context.WithTimeout(ctx, left-min(left/10, time.Second))
+}
+
+// remaining is how long ctx has left; a minute, if it has no deadline.
+func remaining(ctx context.Context) time.Duration {
+	if deadline, ok := ctx.Deadline(); ok {
+		return time.Until(deadline)
+	}
+	return time.Minute
+}
+
+func within(d, limit time.Duration) bool { return d >= 0 && d < limit }
+
+// ago is a time past, as people say it.
+func ago(d time.Duration) string { return InWords(d) + " ago" }
+
+// InWords is a duration as people say it, in its largest unit.
+func InWords(d time.Duration) string {
+	for _, unit := range []struct {
+		length time.Duration
+		name   string
+	}{{24 * time.Hour, "day"}, {time.Hour, "hour"}, {time.Minute, "minute"}} {
+		if d >= 2*unit.length { // 24 hours say more than 1 day
+			return fmt.Sprintf("%d %ss", d/unit.length, unit.name)
+		}
+	}
+	if s := int(max(d, 0) / time.Second); s != 1 {
+		return fmt.Sprintf("%d seconds", s)
+	}
+	return "1 second"
+}

@@ -1,0 +1,226 @@
+// Package session is the one policy of the helper: a token that is good for a
+// registry address, from the environment or from a login, renewed in time by
+// one process for all. It has no command line and no HTTP of its own.
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/config"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/oauth"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/secret"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/store"
+)
+
+// Session holds what the policy works with. Every field is needed.
+type Session struct {
+	Env Environment
+	// ConfigPath is our config.json.
+	ConfigPath string
+	// StateDir is the folder of locks. Empty where there is no home: then
+	// nothing but the environment can serve.
+	StateDir string
+	// CacheDir is the folder for tokens made from an API key of the environment;
+	// "" where there is none: then each serves once.
+	CacheDir func() string
+	// Identity is a client of the identity service at a base URL.
+	Identity func(baseURL string) (*oauth.Client, error)
+	// Store is the store of a name that config.json holds.
+	Store func(name string) (store.Store, error)
+	Now   func() time.Time
+}
+
+// Credential is what to present to a registry.
+type Credential struct {
+	Username string // bearer, or apikey when the key itself has to do
+	Secret   secret.String
+	Source   Source
+	// Notes are what a person should know although it worked, one line each.
+	Notes []string
+}
+
+// Source is where a credential came from.
+type Source string
+
+const (
+	FromAPIKey      Source = "DTZ_API_KEY"
+	FromAPIKeyFile  Source = "DTZ_API_KEY_FILE"
+	FromBoundFile   Source = "configured API-key file"
+	FromAccessToken Source = "DTZ_ACCESS_TOKEN"
+	FromLogin       Source = "login"
+)
+
+// User names of the registry's Basic authentication.
+const (
+	UserBearer = "bearer"
+	UserAPIKey = "apikey"
+)
+
+// Request says what a credential is wanted for.
+type Request struct {
+	Address config.Address
+	// Context overrides the context that the environment or the binding says.
+	Context string
+	// TokenOnly forbids the fall-back to the API key itself.
+	TokenOnly bool
+}
+
+// Credential returns a credential for the registry at r.Address. The first
+// source that has one decides: an API key of the environment, DTZ_ACCESS_TOKEN
+// while it is valid, the login that the address is bound to. A failure is an
+// *Error.
+func (s *Session) Credential(ctx context.Context, r Request) (*Credential, error) {
+	conf, err := config.Load(s.ConfigPath)
+	if err != nil {
+		// Which addresses are ours is not known now, but the platform's own is.
+		if !r.Address.IsPlatform() && !s.Env.lists(r.Address) {
+			return nil, &Error{Outcome: NotOurs, Address: r.Address}
+		}
+		return nil, &Error{Outcome: Misconfigured, Address: r.Address, What: err.Error(), Remedy: "mend or remove that file", Err: err}
+	}
+	binding, bound := conf.Lookup(r.Address)
+	ours := bound || r.Address.IsPlatform() || s.Env.lists(r.Address)
+	if !ours {
+		return nil, &Error{Outcome: NotOurs, Address: r.Address}
+	}
+	cred, notes, err := s.fromEnvironment(ctx, r, binding, bound)
+	if cred == nil && err == nil {
+		cred, err = s.fromBinding(ctx, r, conf, binding, bound)
+	}
+	if err != nil {
+		return nil, s.explain(err, r.Address, notes)
+	}
+	cred.Notes = append(notes, cred.Notes...)
+	return cred, nil
+}
+
+func (s *Session) fromBinding(ctx context.Context, r Request, conf *config.Config, b config.Binding, bound bool) (*Credential, error) {
+	place, loggedIn := conf.Place(b.Identity, b.Profile)
+	if !bound || !loggedIn {
+		return nil, &Error{Outcome: NotLoggedIn, What: "not logged in" + s.Env.emptyNote(), Remedy: Run(loginCommand(r.Address, b.Profile))}
+	}
+	cred, err := s.Login(ctx, place, first(r.Context, b.Context))
+	var e *Error
+	if errors.As(err, &e) && e.Remedy == "" {
+		e.Remedy = Run(loginCommand(r.Address, b.Profile))
+	}
+	return cred, err
+}
+
+// Login returns a credential from the login at place, for contextID or, where
+// that is empty, for the login's own context. A failure is an *Error without an
+// address.
+func (s *Session) Login(ctx context.Context, place config.Login, contextID string) (*Credential, error) {
+	l, err := s.open(place)
+	if err != nil {
+		return nil, err
+	}
+	token, note, err := s.token(ctx, l.renewable(contextID))
+	if err != nil {
+		return nil, err
+	}
+	cred := &Credential{Username: UserBearer, Secret: token.Access, Source: FromLogin}
+	if note != "" {
+		cred.Notes = []string{note}
+	}
+	return cred, nil
+}
+
+// loginAt is a login together with what reaches it.
+type loginAt struct {
+	s        *Session
+	key      store.Key
+	store    store.Store
+	identity *oauth.Client
+	slot     store.Slot
+}
+
+func (s *Session) open(place config.Login) (*loginAt, error) {
+	if s.StateDir == "" {
+		return nil, &Error{Outcome: Misconfigured, What: config.ErrNoHome.Error(), Remedy: "set HOME, or DTZ_API_KEY for a pipeline"}
+	}
+	st, err := s.Store(place.Store)
+	if err != nil {
+		return nil, &Error{Outcome: Misconfigured, What: err.Error(), Remedy: "mend " + s.ConfigPath, Err: err}
+	}
+	client, err := s.Identity(place.Identity)
+	if err != nil {
+		return nil, &Error{Outcome: Misconfigured, What: err.Error(), Remedy: "mend " + s.ConfigPath, Err: err}
+	}
+	key := store.Key{Identity: place.Identity, Profile: place.Profile}
+	return &loginAt{s, key, st, client, store.LoginSlot(s.StateDir, key)}, nil
+}
+
+// renewable is how this login's token for contextID is had and renewed.
+func (l *loginAt) renewable(contextID string) renewable {
+	return renewable{
+		slot: l.slot,
+		load: func(ctx context.Context) (store.Token, error) {
+			login, err := l.store.Load(ctx, l.key)
+			if err != nil {
+				return store.Token{}, fromStore(err)
+			}
+			return login.Token(first(contextID, login.Context)), nil
+		},
+		renew: func(ctx context.Context) (store.Token, error) {
+			login, err := l.store.Load(ctx, l.key)
+			if err != nil {
+				return store.Token{}, fromStore(err)
+			}
+			return l.renew(ctx, login, first(contextID, login.Context))
+		},
+	}
+}
+
+// renew makes one exchange and keeps its result. The caller holds the slot.
+func (l *loginAt) renew(ctx context.Context, login *store.Login, contextID string) (store.Token, error) {
+	token, err := l.exchange(ctx, login, contextID)
+	if err != nil {
+		return store.Token{}, err
+	}
+	login.SetToken(token)
+	if err := l.store.Save(ctx, l.key, login); err != nil {
+		return token, &unsavedError{err}
+	}
+	return token, nil
+}
+
+func (l *loginAt) exchange(ctx context.Context, login *store.Login, contextID string) (store.Token, error) {
+	ctx, cancel := leaveTime(ctx)
+	defer cancel()
+	if login.Key != "" {
+		got, err := l.identity.APIKey(ctx, login.Key, contextID)
+		return fromIdentity(got, err, "the API key of this login was refused")
+	}
+	newest := login.Newest()
+	if now := l.s.Now(); !newest.Valid(now) {
+		return store.Token{}, &Error{Outcome: Expired, What: "login expired " + ago(now.Sub(newest.Expires()))}
+	}
+	got, err := l.identity.Refresh(ctx, newest.Access, contextID)
+	return fromIdentity(got, err, "login refused")
+}
+
+// loginCommand is the command that mends a missing login for an address.
+func loginCommand(address config.Address, profile string) string {
+	command := "docker-credential-dtz login"
+	if address != "" && address != platformRegistry {
+		command += " --registry " + string(address)
+	}
+	if profile != "" && profile != config.DefaultProfile && profile != string(address) {
+		command += " --profile " + profile
+	}
+	return command
+}
+
+// Run is a remedy that is a command.
+func Run(command string) string { return fmt.Sprintf("run %q", command) }
+
+func first(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}

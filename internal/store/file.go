@@ -1,0 +1,91 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/atomicfile"
+)
+
+// File keeps each login as a file in the open, readable by its owner only, for
+// machines without a keychain whose owner chose that.
+type File struct {
+	// Dir is the folder of the files.
+	Dir string
+}
+
+func (f File) path(key Key) string {
+	return filepath.Join(f.Dir, key.id()+".json")
+}
+
+// Where implements [Store].
+func (f File) Where(key Key) []string {
+	return []string{"the file " + f.path(key) + ", unencrypted"}
+}
+
+// Load implements [Store].
+func (f File) Load(_ context.Context, key Key) (*Login, error) {
+	path := f.path(key)
+	if err := private(path); err != nil {
+		return nil, f.failed(err)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, f.failed(err)
+	}
+	login, err := decodeLogin(data)
+	if err != nil {
+		return nil, &DamagedError{path, err.Error()}
+	}
+	return login, nil
+}
+
+// private refuses a file that others can read or write, or that is none.
+func private(path string) error {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is not a regular file", path)
+	}
+	if runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
+		return fmt.Errorf("%s is open to others (mode %#o); if nobody has used that, run: chmod 600 %s", path, info.Mode().Perm(), path)
+	}
+	return nil
+}
+
+func (f File) failed(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return ErrNotFound
+	}
+	return &UnavailableError{Store: FileName, Why: err.Error(), Err: err}
+}
+
+// Save implements [Store].
+func (f File) Save(_ context.Context, key Key, login *Login) error {
+	data, err := login.encode()
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(f.Dir, 0o700); err != nil {
+		return &UnavailableError{Store: FileName, Why: err.Error(), Err: err}
+	}
+	if err := atomicfile.Write(f.path(key), data); err != nil {
+		return &UnavailableError{Store: FileName, Why: err.Error(), Err: err}
+	}
+	return nil
+}
+
+// Delete implements [Store].
+func (f File) Delete(_ context.Context, key Key) error {
+	if err := os.Remove(f.path(key)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return f.failed(err)
+	}
+	return nil
+}

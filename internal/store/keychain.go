@@ -1,0 +1,290 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/zalando/go-keyring"
+)
+
+// service is the name of our items in the keychain.
+const service = "docker-credential-dtz"
+
+// Keychain keeps each login as one item of the operating system's keychain. A
+// record over Cap goes into a sealed file, and the item holds the file's name
+// and key: writing the item is the one moment of commit in both cases.
+type Keychain struct {
+	// Dir is the folder of the sealed files.
+	Dir string
+	// Cap is the largest item in bytes. 0 means this platform's.
+	Cap int
+	// Patience is how long the keychain may take in all, over every call of
+	// this process: it can wait for a prompt that nobody answers. 0 means 5 s.
+	Patience time.Duration
+
+	spent time.Duration
+}
+
+// item is the form of a keychain item: a record, or where the record lies.
+type item struct {
+	Record json.RawMessage `json:"login,omitempty"`
+	File   string          `json:"file,omitempty"`
+	Key    []byte          `json:"fileKey,omitempty"`
+}
+
+// Where implements [Store].
+func (k *Keychain) Where(key Key) []string {
+	where := []string{k.itemName(key)}
+	for _, path := range k.sealedFiles(key) {
+		where = append(where, "the file "+path+", sealed with a key in the keychain")
+	}
+	return where
+}
+
+func (k *Keychain) itemName(key Key) string {
+	name := "the keychain"
+	switch runtime.GOOS {
+	case "darwin":
+		name = "the macOS keychain"
+	case "windows":
+		name = "the Windows Credential Manager"
+	case "linux":
+		name = "the keychain (Secret Service)"
+	}
+	return fmt.Sprintf("%s, item %s, %s", name, service, account(key))
+}
+
+// account is the item's user.
+func account(key Key) string { return key.Profile + " " + key.Identity }
+
+// Load implements [Store].
+func (k *Keychain) Load(ctx context.Context, key Key) (*Login, error) {
+	login, err := k.load(ctx, key)
+	if errors.Is(err, fs.ErrNotExist) {
+		// Between our two reads somebody saved: the item names a new file now.
+		login, err = k.load(ctx, key)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &DamagedError{k.itemName(key), "the sealed file that it names is gone"}
+	}
+	return login, err
+}
+
+func (k *Keychain) load(ctx context.Context, key Key) (*Login, error) {
+	text, err := k.get(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	var it item
+	if err := json.Unmarshal([]byte(text), &it); err != nil {
+		return nil, &DamagedError{k.itemName(key), "not an item of this program"}
+	}
+	data := []byte(it.Record)
+	if it.File != "" {
+		if it.File != filepath.Base(it.File) || !strings.HasPrefix(it.File, key.id()) {
+			return nil, &DamagedError{k.itemName(key), "it names a file that is not its own"}
+		}
+		sealed, err := os.ReadFile(filepath.Join(k.Dir, it.File))
+		if err != nil {
+			return nil, err
+		}
+		data, err = unseal(it.Key, sealed, it.File)
+		if err != nil {
+			return nil, &DamagedError{filepath.Join(k.Dir, it.File), err.Error()}
+		}
+	}
+	login, err := decodeLogin(data)
+	if err != nil {
+		return nil, &DamagedError{k.itemName(key), err.Error()}
+	}
+	return login, nil
+}
+
+// Save implements [Store].
+func (k *Keychain) Save(ctx context.Context, key Key, login *Login) error {
+	data, err := login.encode()
+	if err != nil {
+		return err
+	}
+	text, err := json.Marshal(item{Record: data})
+	if err != nil {
+		return err
+	}
+	file := ""
+	if len(text) > k.cap() {
+		file = key.id() + "-" + hex.EncodeToString(randomBytes(8)) + sealedSuffix
+		fileKey := randomBytes(sealedKeySize)
+		if err := k.writeSealed(file, fileKey, data); err != nil {
+			return err
+		}
+		if text, err = json.Marshal(item{File: file, Key: fileKey}); err != nil {
+			return err
+		}
+	}
+	if err := k.set(ctx, key, string(text)); err != nil {
+		// Whether the item was written is not known when the keychain did not
+		// answer, so the new file stays; the next save sweeps it.
+		return err
+	}
+	k.sweep(key, file)
+	return nil
+}
+
+const sealedSuffix = ".sealed"
+
+func (k *Keychain) writeSealed(name string, key, data []byte) error {
+	sealed, err := seal(key, data, name)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(k.Dir, 0o700); err != nil {
+		return err
+	}
+	return writeNew(filepath.Join(k.Dir, name), sealed)
+}
+
+// writeNew writes a file that must not exist yet, and waits until it is on disk.
+func writeNew(path string, data []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err != nil {
+		err = errors.Join(err, os.Remove(path))
+	}
+	return err
+}
+
+// sweep removes the login's sealed files but the one in use: those that it
+// replaced, and those of processes that were killed before their commit.
+func (k *Keychain) sweep(key Key, inUse string) {
+	for _, path := range k.sealedFiles(key) {
+		if filepath.Base(path) != inUse {
+			_ = os.Remove(path)
+		}
+	}
+}
+
+func (k *Keychain) sealedFiles(key Key) []string {
+	files, _ := filepath.Glob(filepath.Join(k.Dir, key.id()+"-*"+sealedSuffix))
+	return files
+}
+
+// Delete implements [Store].
+func (k *Keychain) Delete(ctx context.Context, key Key) error {
+	err := k.call(ctx, func() error { return keyring.Delete(service, account(key)) })
+	if err != nil && !errors.Is(err, keyring.ErrNotFound) {
+		return k.unavailable(err)
+	}
+	if err == nil {
+		// A prompt that was dismissed looks like success.
+		if _, err := k.get(ctx, key); !errors.Is(err, ErrNotFound) {
+			return k.unavailable(errors.Join(errors.New("it kept the item that it was told to delete"), err))
+		}
+	}
+	k.sweep(key, "")
+	return nil
+}
+
+func (k *Keychain) get(ctx context.Context, key Key) (text string, err error) {
+	var answer string // its own variable: an abandoned call may still write it
+	err = k.call(ctx, func() (err error) {
+		answer, err = keyring.Get(service, account(key))
+		return err
+	})
+	switch {
+	case errors.Is(err, keyring.ErrNotFound):
+		return "", ErrNotFound
+	case err != nil:
+		return "", k.unavailable(err)
+	}
+	return answer, nil
+}
+
+// set writes the item and reads it back: go-keyring reports success when an
+// unlock prompt was dismissed and nothing was stored.
+func (k *Keychain) set(ctx context.Context, key Key, text string) error {
+	if err := k.call(ctx, func() error { return keyring.Set(service, account(key), text) }); err != nil {
+		return k.unavailable(err)
+	}
+	got, err := k.get(ctx, key)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	if !bytes.Equal([]byte(got), []byte(text)) {
+		return k.unavailable(errors.New("it said that it stored the login and did not (was its prompt dismissed?)"))
+	}
+	return nil
+}
+
+// errSilent is what a keychain that does not answer ends in.
+var errSilent = errors.New("it did not answer in time (locked, with a prompt that nobody answers?)")
+
+// call runs one operation of go-keyring, which knows no deadline. One that
+// does not answer is left behind; the process ends soon.
+func (k *Keychain) call(ctx context.Context, operation func() error) error {
+	if err := reachable(); err != nil {
+		return err
+	}
+	patience := k.Patience
+	if patience == 0 {
+		patience = 5 * time.Second
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience-k.spent)
+	defer cancel()
+	began := time.Now()
+	defer func() { k.spent += time.Since(began) }()
+
+	done := make(chan error, 1)
+	go func() { done <- operation() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return errSilent
+	}
+}
+
+func (k *Keychain) unavailable(err error) error {
+	why := err.Error()
+	switch {
+	case errors.Is(err, keyring.ErrUnsupportedPlatform):
+		why = "this platform has none"
+	case strings.Contains(why, "org.freedesktop.secrets was not provided"):
+		why = "no Secret Service runs on the session bus (gnome-keyring, KWallet or KeePassXC provide one)"
+	case strings.Contains(why, "failed to unlock correct collection"):
+		why = "it is locked, and there was no way to ask for its password"
+	case strings.HasPrefix(why, "dial unix"):
+		why = "DBUS_SESSION_BUS_ADDRESS names a session bus that is gone"
+	}
+	return &UnavailableError{Store: KeychainName, Why: why, Err: err}
+}
+
+// cap is what an item may hold on this platform, in bytes.
+func (k *Keychain) cap() int {
+	if k.Cap != 0 {
+		return k.Cap
+	}
+	switch runtime.GOOS {
+	case "windows":
+		return 2560 // CRED_MAX_CREDENTIAL_BLOB_SIZE
+	case "darwin":
+		// go-keyring hands /usr/bin/security one line of at most 4,096 bytes,
+		// the item in base64 and our names in it.
+		return 2700
+	default:
+		return 100_000 // measured: 126,000 were fine, slower with size
+	}
+}
