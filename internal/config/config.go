@@ -74,7 +74,7 @@ func builtin() *Config {
 	}}
 }
 
-// Load reads the file at path. Where there is none, the platform's registry is
+// Load reads the file at path. Where there is none, or path is empty, the platform's registry is
 // bound to the platform's identity service. A file that cannot be understood is
 // an error that names it: guessing could send a token to the wrong place.
 func Load(path string) (*Config, error) {
@@ -142,6 +142,9 @@ func decode(data []byte) (*Config, error) {
 // change returns an error or changes nothing. It waits for its turn until ctx
 // ends.
 func Update(ctx context.Context, path string, change func(*Config) error) error {
+	if path == "" {
+		return fmt.Errorf("writing bindings: %w", ErrNoHome)
+	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("writing bindings: %w", err)
 	}

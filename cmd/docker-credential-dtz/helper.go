@@ -1,0 +1,174 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/docker/docker-credential-helpers/credentials"
+
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/config"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/oauth"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/secret"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/session"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/store"
+)
+
+var verbs = []string{
+	credentials.ActionGet, credentials.ActionStore, credentials.ActionErase,
+	credentials.ActionList, credentials.ActionVersion,
+}
+
+func isVerb(name string) bool { return slices.Contains(verbs, name) }
+
+// maxInput is what Docker's side of the protocol can read in one line, in bytes.
+const maxInput = 64 << 10
+
+// serveDocker answers one verb of Docker's credential-helper protocol and
+// returns the exit code. Docker reads errors from standard output, and drops
+// them on pull and push; what a person should see goes to standard error.
+func (sys system) serveDocker(ctx context.Context, verb string) int {
+	limit, note := sys.timeout()
+	if note != "" {
+		sys.warn(note)
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+
+	if verb != credentials.ActionList && verb != credentials.ActionVersion && isTerminal(sys.stdin) {
+		fmt.Fprintf(sys.stderr, "%s: %s is called by Docker and reads an address on standard input\nhint: to see a token, run %q\n", program, verb, program+" token")
+		return exitUsage
+	}
+	answer, err := sys.answer(ctx, verb)
+	if err == nil {
+		_, _ = io.WriteString(sys.stdout, answer)
+		return exitOK
+	}
+	var e *session.Error
+	outcome := session.Outcome("")
+	if errors.As(err, &e) {
+		outcome = e.Outcome
+	}
+	told := err
+	if outcome == session.NotOurs || outcome == session.NotLoggedIn {
+		told = credentials.NewErrCredentialsNotFound()
+	}
+	fmt.Fprintln(sys.stdout, told)
+	if outcome != session.NotOurs {
+		sys.warn(err.Error())
+	}
+	return exitFailure
+}
+
+// warn writes one line for a person.
+func (sys system) warn(line string) {
+	fmt.Fprintf(sys.stderr, "%s: %s\n", program, line)
+}
+
+// answer computes the whole answer before a byte of it is written, and ends
+// with ctx whatever it waits for: an input that does not end, a named pipe in
+// place of a file.
+func (sys system) answer(ctx context.Context, verb string) (string, error) {
+	type result struct {
+		text string
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		text, err := sys.handle(ctx, verb)
+		done <- result{text, err}
+	}()
+	select {
+	case r := <-done:
+		return r.text, r.err
+	case <-ctx.Done():
+	}
+	// What it waits for mostly ends with ctx too, and with a better error.
+	select {
+	case r := <-done:
+		return r.text, r.err
+	case <-time.After(200 * time.Millisecond):
+		return "", errors.New("no answer in time; DTZ_TIMEOUT sets how long it may take")
+	}
+}
+
+func (sys system) handle(ctx context.Context, verb string) (string, error) {
+	var input []byte
+	if verb != credentials.ActionList && verb != credentials.ActionVersion {
+		var err error
+		if input, err = io.ReadAll(io.LimitReader(sys.stdin, maxInput+1)); err != nil {
+			return "", fmt.Errorf("reading standard input: %w", err)
+		}
+		if len(input) > maxInput {
+			return "", fmt.Errorf("standard input is over %d bytes", maxInput)
+		}
+		if strings.Contains(strings.TrimSpace(string(input)), "\n") && verb != credentials.ActionStore {
+			// The library would join the lines to an address that nobody wrote.
+			input = []byte("more than one line")
+		}
+	}
+	credentials.Name, credentials.Package, credentials.Version = program, "github.com/DownToZero-Cloud/"+program, buildVersion()
+	var out bytes.Buffer
+	h := dockerHelper{ctx, sys, sys.session(patienceForDocker)}
+	err := credentials.HandleCommand(h, verb, bytes.NewReader(input), &out)
+	return out.String(), err
+}
+
+// dockerHelper is the policy as Docker's protocol sees it.
+type dockerHelper struct {
+	ctx     context.Context
+	sys     system
+	session *session.Session
+}
+
+// Get answers docker pull, push and all the rest.
+func (h dockerHelper) Get(serverURL string) (username, password string, err error) {
+	address, err := config.ParseAddress(serverURL)
+	if err != nil {
+		return "", "", &session.Error{Outcome: session.NotOurs}
+	}
+	cred, err := h.session.Credential(h.ctx, session.Request{Address: address})
+	if err != nil {
+		return "", "", err
+	}
+	for _, note := range cred.Notes {
+		h.sys.warn(address.String() + ": " + note)
+	}
+	return cred.Username, cred.Secret.Reveal(), nil
+}
+
+// Add answers docker login.
+func (h dockerHelper) Add(creds *credentials.Credentials) error {
+	address, err := config.ParseAddress(creds.ServerURL)
+	if err != nil {
+		return fmt.Errorf("%s: %w", oauth.Clean(creds.ServerURL), err)
+	}
+	newStore, err := h.sys.newStore(h.session.HasStore(store.FileName))
+	if err != nil && !errors.Is(err, errNotOptedIn) {
+		return err
+	}
+	return h.session.Keep(h.ctx, address, creds.Username, secret.String(creds.Secret), newStore)
+}
+
+// Delete answers docker logout.
+func (h dockerHelper) Delete(serverURL string) error {
+	address, err := config.ParseAddress(serverURL)
+	if err != nil {
+		return nil // nothing of it is here
+	}
+	note, err := h.session.Erase(h.ctx, address)
+	if note != "" {
+		h.sys.warn(note)
+	}
+	return err
+}
+
+// List is not called by Docker for a credHelpers entry.
+func (h dockerHelper) List() (map[string]string, error) {
+	return h.session.List(h.ctx)
+}

@@ -1,0 +1,354 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/config"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/oauth"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/platform"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/secret"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/session"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/store"
+)
+
+type loginOptions struct {
+	username      string
+	passwordStdin bool
+	apiKeyStdin   bool
+	keep          bool
+	profile       string
+	registries    []string
+	context       string
+	yes           bool
+	noConfigure   bool
+	insecure      bool
+}
+
+func (sys system) newLogin() *cobra.Command {
+	var o loginOptions
+	cmd := &cobra.Command{
+		Use:   "login",
+		Short: "Log in, and set Docker up to use the login",
+		Long: `Log in with user name and password, or with an API key on standard input.
+
+The login goes to the system's keychain and is renewed whenever Docker uses it.
+A login that nobody uses for a day ends; with --keep the identity service makes
+an API key for this machine, and the login lasts until you log out.
+
+DTZ_IDENTITY_URL chooses another identity service, DTZ_STORE the store.`,
+		Example: `  docker-credential-dtz login
+  docker-credential-dtz login --keep
+  docker-credential-dtz login --username alice@example.com --password-stdin < password.txt
+  docker-credential-dtz login --profile work --registry cr.dtz.rocks:3214`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return sys.login(cmd.Context(), o) },
+	}
+	f := cmd.Flags()
+	f.StringVarP(&o.username, "username", "u", "", "user name")
+	f.BoolVar(&o.passwordStdin, "password-stdin", false, "read the password from standard input")
+	f.BoolVar(&o.apiKeyStdin, "api-key-stdin", false, "log in with an API key, read from standard input")
+	f.BoolVar(&o.keep, "keep", false, "have an API key made for this machine, so that the login outlives pauses")
+	f.StringVar(&o.profile, "profile", config.DefaultProfile, "`name` of the login, for several side by side")
+	f.StringArrayVar(&o.registries, "registry", []string{platform.RegistryHost}, "registry that the login serves, `host[:port]`; repeatable")
+	f.StringVar(&o.context, "context", "", "`id` of the context to work in (default: the identity's own)")
+	f.BoolVarP(&o.yes, "yes", "y", false, "serve registries other than "+platform.RegistryHost+" without asking")
+	f.BoolVar(&o.noConfigure, "no-configure", false, "leave Docker's config.json alone")
+	f.BoolVar(&o.insecure, "insecure-storage", false, "keep the login unencrypted in a file, where there is no keychain")
+	cmd.MarkFlagsMutuallyExclusive("api-key-stdin", "password-stdin")
+	cmd.MarkFlagsMutuallyExclusive("api-key-stdin", "username")
+	cmd.MarkFlagsMutuallyExclusive("api-key-stdin", "keep")
+	completeNothing(cmd, "username", "profile", "registry", "context")
+	return cmd
+}
+
+// completeNothing keeps shells from offering file names for flags that take
+// none.
+func completeNothing(cmd *cobra.Command, flags ...string) {
+	for _, name := range flags {
+		_ = cmd.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions)
+	}
+}
+
+func (sys system) login(ctx context.Context, o loginOptions) error {
+	switch {
+	case o.passwordStdin && o.username == "":
+		return usagef("--password-stdin needs --username")
+	case !o.passwordStdin && !o.apiKeyStdin && !sys.interactive():
+		return &hintError{
+			usagef("nobody can be asked for a password: this is no terminal"),
+			"use --username NAME --password-stdin, or --api-key-stdin; a pipeline needs no login but DTZ_API_KEY",
+		}
+	}
+	if err := checkProfile(o.profile); err != nil {
+		return err
+	}
+	addresses, err := parseRegistries(o.registries)
+	if err != nil {
+		return err
+	}
+	s := sys.session(patienceForPeople)
+	storeName, err := sys.loginStore(o.insecure)
+	if err != nil {
+		return err
+	}
+	place, err := s.NewPlace(o.profile, storeName, addresses)
+	if err != nil {
+		return fmt.Errorf("logging in: %w", err)
+	}
+	if err := sys.agree(ctx, s, place, addresses, o.yes); err != nil {
+		return err
+	}
+	if err := s.Probe(ctx, place); err != nil {
+		return fmt.Errorf("logging in: %w", err)
+	}
+	client, err := s.Client(place)
+	if err != nil {
+		return fmt.Errorf("logging in: %w", err)
+	}
+	made, err := sys.authenticate(ctx, client, o)
+	if err != nil {
+		return err
+	}
+	notes, err := s.SignIn(ctx, place, made.login, addresses)
+	if err != nil {
+		return errors.Join(fmt.Errorf("saving the login: %w", err), made.undo())
+	}
+	for _, note := range notes {
+		sys.warn(note)
+	}
+	return sys.afterLogin(ctx, s, place, made.login, addresses, o.noConfigure)
+}
+
+// loginStore is the store of a new login: what DTZ_STORE and the flag say.
+func (sys system) loginStore(insecure bool) (string, error) {
+	name, err := sys.newStore(insecure)
+	switch {
+	case errors.Is(err, errNotOptedIn):
+		return "", withHint(err, "if that is what you want, run %q", program+" login --insecure-storage")
+	case err != nil:
+		return "", &usageError{err}
+	case insecure && sys.getenv("DTZ_STORE") == store.KeychainName:
+		return "", usagef("DTZ_STORE=keychain and --insecure-storage contradict each other")
+	case insecure:
+		sys.warn("warning: the login is kept unencrypted; whoever can read your files can use it")
+		return store.FileName, nil
+	}
+	return name, nil
+}
+
+// agree asks before a login serves a registry that is not the platform's:
+// whoever gets one of its tokens can act as its owner everywhere.
+func (sys system) agree(ctx context.Context, s *session.Session, place config.Login, addresses []config.Address, yes bool) error {
+	for _, address := range addresses {
+		if yes || address.IsPlatform() || s.Serves(place, address) {
+			continue
+		}
+		if !sys.interactive() {
+			return &hintError{
+				usagef("%s is not the platform's registry, and whoever runs it can act as you with the tokens it is given", address),
+				"if you trust it, add --yes",
+			}
+		}
+		yes, err := sys.confirm(ctx, fmt.Sprintf("Whoever runs %s can act as you with the tokens it is given. Do you trust it?", address))
+		if err != nil {
+			return err
+		}
+		if !yes {
+			return fmt.Errorf("%s is not served; nothing was changed", address)
+		}
+	}
+	return nil
+}
+
+// made is a login that is not saved yet.
+type made struct {
+	login *store.Login
+	// undo takes back what making it left behind at the identity service.
+	undo func() error
+}
+
+func (sys system) authenticate(ctx context.Context, client *oauth.Client, o loginOptions) (made, error) {
+	nothing := func() error { return nil }
+	if o.apiKeyStdin {
+		key, err := sys.readSecret(ctx, "API key")
+		if err != nil {
+			return made{}, err
+		}
+		got, err := client.APIKey(ctx, key, o.context)
+		if err != nil {
+			return made{}, explainIdentity(err)
+		}
+		return made{session.FromKey(store.APIKey, "", key, "", got), nothing}, nil
+	}
+	username, password, err := sys.askPassword(ctx, o)
+	if err != nil {
+		return made{}, err
+	}
+	got, err := client.Password(ctx, username, password)
+	if err == nil && o.context != "" && !platform.SameID(o.context, got.Claims.Context) {
+		got, err = client.Refresh(ctx, got.Access, o.context)
+	}
+	if err != nil {
+		return made{}, explainIdentity(err)
+	}
+	if o.keep {
+		return sys.keepKey(ctx, client, username, got)
+	}
+	return made{session.FromToken(store.Password, username, got), nothing}, nil
+}
+
+// keepKey has an API key made for this machine and proves it. A key that is not
+// kept in the end is deleted again.
+func (sys system) keepKey(ctx context.Context, client *oauth.Client, username string, got oauth.Token) (made, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "this machine"
+	}
+	alias := program + " on " + host
+	key, err := client.CreateKey(ctx, got.Access, got.Claims.Context, alias)
+	if err != nil {
+		return made{}, explainIdentity(err)
+	}
+	undo := func() error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), defaultTimeout)
+		defer cancel()
+		if err := client.DeleteKey(ctx, got.Access, key); err != nil {
+			return &session.UnrevokedError{Alias: alias, Err: err}
+		}
+		return nil
+	}
+	proof, err := client.APIKey(ctx, key, got.Claims.Context)
+	if err != nil {
+		return made{}, errors.Join(explainIdentity(err), undo())
+	}
+	return made{session.FromKey(store.KeptKey, username, key, alias, proof), undo}, nil
+}
+
+func (sys system) askPassword(ctx context.Context, o loginOptions) (username string, password secret.String, err error) {
+	if o.passwordStdin {
+		password, err = sys.readSecret(ctx, "password")
+		return o.username, password, err
+	}
+	username = o.username
+	if username == "" {
+		if username, err = sys.askLine(ctx, "DTZ user name: "); err != nil {
+			return "", "", fmt.Errorf("reading the user name: %w", err)
+		}
+	}
+	if password, err = sys.askSecret(ctx, "Password (not shown): "); err != nil {
+		return "", "", fmt.Errorf("reading the password: %w", err)
+	}
+	if username == "" || password == "" {
+		return "", "", errors.New("logging in: user name and password must not be empty")
+	}
+	return username, password, nil
+}
+
+// explainIdentity adds the remedy to what the identity service answered.
+func explainIdentity(err error) error {
+	var answer *oauth.Error
+	switch {
+	case !errors.As(err, &answer):
+		return err
+	case answer.Refused():
+		return withHint(err, "check what you typed; DTZ_IDENTITY_URL chooses another identity service")
+	case answer.Unreachable():
+		return withHint(err, "check the network, HTTPS_PROXY and DTZ_IDENTITY_URL, and try again")
+	}
+	return err
+}
+
+// afterLogin sets Docker up, last, so that Docker is never pointed at a helper
+// with nothing to give, and says what has come of it.
+func (sys system) afterLogin(ctx context.Context, s *session.Session, place config.Login, login *store.Login, addresses []config.Address, noConfigure bool) error {
+	sys.say("Logged in as %s in context %s%s.", who(login), login.Context, roleNote(login))
+	sys.say("The login lies in %s.", strings.Join(s.Status(ctx, place).Where, " and "))
+	sys.say("%s", lasts(login))
+	next := fmt.Sprintf("Next: docker push %s/IMAGE", addresses[0])
+	if noConfigure {
+		sys.say("Docker's config.json was left alone. Next: %s configure", program)
+	} else if err := sys.configureDocker(addresses, false); err != nil {
+		return fmt.Errorf("logged in, but %w", err)
+	} else {
+		sys.say("Docker asks for it at %s. %s", join(addresses), next)
+	}
+	if source := s.Env.Precedence(); source != "" {
+		sys.warn(fmt.Sprintf("note: %s is set and takes precedence over this login", source))
+	}
+	return nil
+}
+
+// who names a login's owner.
+func who(login *store.Login) string {
+	switch {
+	case login.User != "":
+		return fmt.Sprintf("%s (%s)", oauth.Clean(login.User), oauth.Clean(login.Subject))
+	default:
+		return oauth.Clean(login.Subject)
+	}
+}
+
+// hasRole reports whether the newest token of the login's context holds the
+// registry's role.
+func hasRole(login *store.Login) bool {
+	claims, err := oauth.ParseClaims(login.Token(login.Context).Access.Reveal())
+	return err == nil && platform.HasRole(claims.Roles, platform.RegistryRole, login.Context)
+}
+
+func roleNote(login *store.Login) string {
+	if hasRole(login) {
+		return ", with the registry's role"
+	}
+	return ", WITHOUT the registry's role " + platform.RoleFor(platform.RegistryRole, login.Context) + ": the registry will refuse you"
+}
+
+func lasts(login *store.Login) string {
+	switch login.Method {
+	case store.KeptKey:
+		return fmt.Sprintf("It lasts until you log out: the API key %q was made for it.", login.Alias)
+	case store.APIKey:
+		return "It lasts as long as the API key."
+	}
+	life := login.Newest().Lifetime.Round(time.Second)
+	return fmt.Sprintf("Unused, it ends after %s; each use renews it. To outlast a weekend: %s login --keep", session.InWords(life), program)
+}
+
+func join[T ~string](list []T) string {
+	texts := make([]string, len(list))
+	for i, item := range list {
+		texts[i] = string(item)
+	}
+	return strings.Join(texts, ", ")
+}
+
+func parseRegistries(names []string) ([]config.Address, error) {
+	addresses := make([]config.Address, len(names))
+	for i, name := range names {
+		var err error
+		if addresses[i], err = config.ParseAddress(name); err != nil {
+			return nil, usagef("--registry %q: %w", name, err)
+		}
+	}
+	return addresses, nil
+}
+
+// checkProfile accepts what reads well in messages and keychain items. Profiles
+// that docker login makes are named after addresses, so their characters count.
+func checkProfile(name string) error {
+	for _, c := range name {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune("._-:[]@", c) {
+			return usagef("--profile %q: only letters, digits and . _ - : @ may be in it", name)
+		}
+	}
+	if name == "" || len(name) > 300 {
+		return usagef("--profile must not be empty, nor over 300 characters")
+	}
+	return nil
+}

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/config"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/session"
+)
+
+func (sys system) newLogout() *cobra.Command {
+	var profile string
+	var all bool
+	cmd := &cobra.Command{
+		Use:   "logout",
+		Short: "Forget a login, here and at the identity service",
+		Long: `Forget a login: its secret, the addresses that it serves, and the API key that
+login --keep made for it, which is deleted at the identity service.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return sys.logout(cmd.Context(), profile, all) },
+	}
+	cmd.Flags().StringVar(&profile, "profile", config.DefaultProfile, "`name` of the login")
+	cmd.Flags().BoolVar(&all, "all", false, "forget every login")
+	cmd.MarkFlagsMutuallyExclusive("profile", "all")
+	completeNothing(cmd, "profile")
+	return cmd
+}
+
+func (sys system) logout(ctx context.Context, profile string, all bool) error {
+	s := sys.session(patienceForPeople)
+	var places []config.Login
+	if all {
+		var err error
+		if places, err = s.Places(); err != nil {
+			return fmt.Errorf("logging out: %w", err)
+		}
+	} else {
+		place, err := s.Pick(profile)
+		var e *session.Error
+		switch {
+		case errors.As(err, &e) && e.Outcome == session.NotLoggedIn:
+			sys.say("Not logged in as profile %s; nothing to forget.", profile)
+			return nil
+		case err != nil:
+			return fmt.Errorf("logging out: %w", err)
+		}
+		places = []config.Login{place}
+	}
+	var failed error
+	for _, place := range places {
+		err := s.SignOut(ctx, place)
+		var unrevoked *session.UnrevokedError
+		switch {
+		case err == nil:
+			sys.say("Logged out of %s, profile %s.", place.Identity, place.Profile)
+		case errors.As(err, &unrevoked):
+			failed = errors.Join(failed, withHint(
+				fmt.Errorf("logged out of %s here, but %w", place.Identity, err),
+				"delete the API key %q in the DTZ console: it is still valid", unrevoked.Alias))
+		default:
+			failed = errors.Join(failed, fmt.Errorf("logging out of %s, profile %s: %w", place.Identity, place.Profile, err))
+		}
+	}
+	return failed
+}

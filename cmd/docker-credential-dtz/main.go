@@ -1,0 +1,42 @@
+// Docker-credential-dtz is a Docker credential helper for DownToZero: log in
+// once, and Docker always gets a fresh token.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], system{
+		stdin:  os.Stdin,
+		stdout: os.Stdout,
+		stderr: os.Stderr,
+		lookup: os.LookupEnv,
+		now:    time.Now,
+	}))
+}
+
+// Exit codes. Scripts rely on them.
+const (
+	exitOK          = 0
+	exitFailure     = 1
+	exitUsage       = 2
+	exitEnded       = 3 // status: the login has expired or was refused
+	exitStoreAway   = 4 // status: the keychain is out of reach
+	exitInterrupted = 130
+)
+
+// run is the program: the verbs that Docker calls go straight to the helper,
+// everything else to the command line.
+func run(ctx context.Context, args []string, sys system) int {
+	if len(args) == 1 && isVerb(args[0]) {
+		return sys.serveDocker(ctx, args[0])
+	}
+	return sys.serveTerminal(ctx, args)
+}

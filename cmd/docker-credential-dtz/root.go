@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/session"
+)
+
+const (
+	groupPeople = "people"
+	groupDocker = "docker"
+)
+
+// newRoot builds the command line.
+func (sys system) newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   program,
+		Short: "Log in to DownToZero once, and Docker always gets a fresh token",
+		Long: `A Docker credential helper for the container registry of DownToZero (DTZ).
+Log in once; from then on Docker is handed a fresh token whenever it asks.`,
+		Example: `  docker-credential-dtz login
+  docker push cr.dtz.rocks/my-image`,
+		Version:       buildVersion(),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
+	root.SetIn(sys.stdin)
+	root.SetOut(sys.stdout)
+	root.SetErr(sys.stderr)
+	root.AddGroup(&cobra.Group{ID: groupPeople, Title: "Commands:"}, &cobra.Group{ID: groupDocker, Title: "Called by Docker:"})
+	for _, cmd := range []*cobra.Command{
+		sys.newLogin(), sys.newLogout(), sys.newStatus(), sys.newToken(), sys.newConfigure(), sys.newUnconfigure(),
+	} {
+		cmd.GroupID = groupPeople
+		root.AddCommand(cmd)
+	}
+	for _, verb := range verbs {
+		root.AddCommand(sys.newVerb(verb))
+	}
+	return root
+}
+
+var verbHelp = map[string]string{
+	"get":     "Answer a credential for the registry address on standard input",
+	"store":   "Keep the credential on standard input, a JSON object (docker login)",
+	"erase":   "Forget the registry address on standard input (docker logout)",
+	"list":    "Print the addresses that are served",
+	"version": "Print the version",
+}
+
+// newVerb makes a verb of Docker's protocol a command too, so that help and
+// completion know it.
+func (sys system) newVerb(verb string) *cobra.Command {
+	return &cobra.Command{
+		Use:     verb,
+		Short:   verbHelp[verb],
+		GroupID: groupDocker,
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if code := sys.serveDocker(cmd.Context(), verb); code != exitOK {
+				return exitError(code)
+			}
+			return nil
+		},
+	}
+}
+
+// exitError ends with an exit code where all has been said already.
+type exitError int
+
+func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+
+// serveTerminal runs the command line and returns the exit code. Errors are
+// printed here and nowhere else.
+func (sys system) serveTerminal(ctx context.Context, args []string) int {
+	root := sys.newRoot()
+	root.SetArgs(args)
+	started := false
+	for _, cmd := range root.Commands() {
+		noteStart(cmd, &started)
+	}
+	cmd, err := root.ExecuteContextC(ctx)
+	var exit exitError
+	var usage *usageError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &exit):
+		return int(exit)
+	case ctx.Err() != nil:
+		return exitInterrupted
+	case !started || errors.As(err, &usage):
+		sys.warn(printable(err))
+		if hint := hintOf(err); hint != "" {
+			sys.say("hint: %s", hint)
+		} else {
+			sys.say("hint: run %q", cmd.CommandPath()+" --help")
+		}
+		return exitUsage
+	}
+	sys.warn(printable(err))
+	if hint := hintOf(err); hint != "" {
+		sys.say("hint: %s", hint)
+	}
+	return exitFailure
+}
+
+// noteStart makes cmd say when it begins: errors before that are of the command
+// line.
+func noteStart(cmd *cobra.Command, started *bool) {
+	if run := cmd.RunE; run != nil {
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			*started = true
+			return run(cmd, args)
+		}
+	}
+}
+
+// printable is an error's text without its remedy, which becomes the hint.
+func printable(err error) string {
+	text := err.Error()
+	var e *session.Error
+	if errors.As(err, &e) && e.Remedy != "" {
+		text = strings.TrimSuffix(text, "; "+e.Remedy)
+	}
+	return text
+}
+
+func hintOf(err error) string {
+	var h *hintError
+	if errors.As(err, &h) {
+		return h.hint
+	}
+	var e *session.Error
+	if errors.As(err, &e) {
+		return e.Remedy
+	}
+	return ""
+}
