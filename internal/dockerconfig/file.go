@@ -1,0 +1,181 @@
+package dockerconfig
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+const (
+	maxSize  = 4 << 20 // bytes of a file that is edited
+	maxTries = 5       // when others write at the same time
+	maxLinks = 40      // symbolic links in a row, as Linux has it
+)
+
+var errChanged = errors.New("another program keeps changing it")
+
+// content is what is found under a path.
+type content struct {
+	target string      // the path behind symbolic links
+	info   fs.FileInfo // nil: there is no file
+	data   []byte
+}
+
+func (c *content) equal(other *content) bool {
+	return c.target == other.target && (c.info == nil) == (other.info == nil) && bytes.Equal(c.data, other.data)
+}
+
+func read(path string) (*content, error) {
+	if path == "" {
+		return nil, errors.New("no home folder in which Docker's config.json could be")
+	}
+	target, err := follow(path)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	c, err := readTarget(target)
+	if err != nil && target != path {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return c, err
+}
+
+// readTarget reads a regular file of at most 4 MiB. It opens nothing else, since
+// opening a pipe waits for its other end.
+func readTarget(target string) (*content, error) {
+	info, err := os.Stat(target)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return &content{target: target}, nil
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%s is not a regular file", target)
+	case info.Size() > maxSize:
+		return nil, fmt.Errorf("%s is larger than 4 MiB", target)
+	}
+	file, err := os.Open(target)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	data, err := io.ReadAll(io.LimitReader(file, maxSize+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > maxSize {
+		return nil, fmt.Errorf("%s is larger than 4 MiB", target)
+	}
+	return &content{target, info, data}, nil
+}
+
+// follow returns the file that path leads to, which need not exist. Renaming a
+// new file over path itself would put it in a link's place.
+func follow(path string) (string, error) {
+	for range maxLinks {
+		info, err := os.Lstat(path)
+		if errors.Is(err, fs.ErrNotExist) || err == nil && info.Mode()&fs.ModeSymlink == 0 {
+			return path, nil
+		}
+		if err != nil {
+			return "", err
+		}
+		link, err := os.Readlink(path)
+		if err != nil {
+			return "", err
+		}
+		if !filepath.IsAbs(link) {
+			// ".." in it starts at the folder's own place, not at a link to it.
+			dir, err := filepath.EvalSymlinks(filepath.Dir(path))
+			if err != nil {
+				return "", err
+			}
+			link = filepath.Join(dir, link)
+		}
+		path = link
+	}
+	return "", errors.New("too many symbolic links")
+}
+
+func (f File) preview(e edit) (before, after []byte, err error) {
+	now, err := read(f.Path)
+	if err != nil {
+		return nil, nil, err
+	}
+	after, _, err = e(now.data)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", f.Path, err)
+	}
+	return now.data, after, nil
+}
+
+// apply edits the file. Docker takes no lock when it writes the file, so all
+// that can be done is to look once more before the new one takes its name.
+func (f File) apply(e edit) ([]string, error) {
+	for range maxTries {
+		now, err := read(f.Path)
+		if err != nil {
+			return nil, err
+		}
+		after, changed, err := e(now.data)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", f.Path, err)
+		}
+		if len(changed) == 0 {
+			return nil, nil
+		}
+		switch err := f.write(now, after); {
+		case err == nil:
+			return changed, nil
+		case !errors.Is(err, errChanged):
+			return nil, fmt.Errorf("writing %s: %w", f.Path, err)
+		}
+	}
+	return nil, fmt.Errorf("writing %s: %w", f.Path, errChanged)
+}
+
+// write replaces the file as it was read by one that holds data, with the same
+// mode and, where that is allowed, the same owner. On an error, errChanged if it
+// is no longer as it was read, it stays as it is and nothing is left beside it.
+func (f File) write(old *content, data []byte) (err error) {
+	dir := filepath.Dir(old.target)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	tmp, err := os.CreateTemp(dir, "."+filepath.Base(old.target)+".*") // 0600, in a place where nothing was
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = tmp.Close() // closed already, or failing is of no matter
+			_ = os.Remove(tmp.Name())
+		}
+	}()
+	if _, err := tmp.Write(data); err != nil {
+		return err
+	}
+	if old.info != nil {
+		if err := tmp.Chmod(keepOwner(tmp, old.info)); err != nil {
+			return err
+		}
+	}
+	if err := tmp.Sync(); err != nil {
+		return err
+	}
+	if err := tmp.Close(); err != nil {
+		return err
+	}
+	now, err := read(f.Path)
+	if err != nil {
+		return err
+	}
+	if !now.equal(old) {
+		return errChanged
+	}
+	return os.Rename(tmp.Name(), old.target)
+}
