@@ -102,7 +102,7 @@ func (r *response) fail(msg string) *Error { return &Error{Op: r.op, Status: r.s
 func (c *Client) do(ctx context.Context, q request) (*response, error) {
 	base, err := CheckBaseURL(c.BaseURL)
 	if err != nil {
-		return nil, q.fail("identity service's " + err.Error())
+		return nil, q.fail("identity service: " + err.Error())
 	}
 	if q.bearer != nil {
 		q.secrets = append(q.secrets, *q.bearer)
