@@ -1,0 +1,80 @@
+// Package e2e tests both programs as people run them: built, started, and
+// talked to by Docker and the other container clients.
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/testenv"
+)
+
+// bin is the folder with the programs.
+var bin string
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	var err error
+	if bin, err = os.MkdirTemp("", "dtz-e2e-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(bin)
+	// The helper is built in its own module, with the dependencies that
+	// people get.
+	for _, p := range []struct{ dir, pkg string }{
+		{"../..", "./cmd/docker-credential-dtz"},
+		{"..", "./cmd/dtz-registry"},
+		{"..", "github.com/google/go-containerregistry/cmd/crane"},
+	} {
+		if err := build(p.dir, p.pkg); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
+	defer func() { stopEngine() }()
+	return m.Run()
+}
+
+// build puts a program into bin, with the race detector where the tests have
+// it: a race that it finds ends the program with a status that fails the test.
+func build(dir, pkg string) error {
+	args := []string{"-C", dir, "build", "-o", bin}
+	if testenv.Absent("race") == nil {
+		args = append(args, "-race")
+	}
+	if out, err := exec.Command("go", append(args, pkg)...).CombinedOutput(); err != nil {
+		return fmt.Errorf("building %s: %w\n%s", pkg, err, out)
+	}
+	return nil
+}
+
+// stopEngine ends the engine that dockerHost started.
+var stopEngine = func() {}
+
+// dockerHost is a Docker engine for all tests. Their registries are apart, and
+// so are the names of their images.
+func dockerHost(t *testing.T) string {
+	t.Helper()
+	testenv.Need(t, "docker")
+	host, err := startEngine()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return host
+}
+
+var startEngine = sync.OnceValues(func() (string, error) {
+	host, stop, err := testenv.StartDocker()
+	if err == nil {
+		stopEngine = stop
+	}
+	return host, err
+})
+
+func program(name string) string { return filepath.Join(bin, name) }

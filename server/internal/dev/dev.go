@@ -1,0 +1,203 @@
+// Package dev runs the platform on one machine, for trying and testing: an
+// identity service, and a registry that verifies its tokens. Both listen on
+// loopback only.
+package dev
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/identity"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/oauth"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/platform"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/registry"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/secret"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/server/tenant"
+)
+
+// grace is how long requests may take to end once the instance has to.
+const grace = 10 * time.Second
+
+// Options of [Start]. The zero value works.
+type Options struct {
+	Addr          string           // of the registry, host:port on loopback; "" means 127.0.0.1 and a free port
+	IdentityAddr  string           // of the identity service, likewise
+	TokenLifetime time.Duration    // in whole seconds; 0 means 24 hours
+	Data          string           // folder for images and logins, made if need be; "" means in memory
+	Users         []identity.User  // besides the one that is always there
+	Now           func() time.Time // the clock of both services; nil means time.Now
+	UserAgent     string           // of the registry when it exchanges API keys
+	Log           *slog.Logger     // nil means none
+}
+
+// Info is what one needs to use an [Instance].
+type Info struct {
+	Registry  string   `json:"registry"`  // host:port
+	Identity  string   `json:"identity"`  // base URL of the API, as DTZ_IDENTITY_URL takes it
+	Username  string   `json:"username"`  // of a user who may use all contexts
+	Password  string   `json:"password"`  // his
+	APIKey    string   `json:"apiKey"`    // his, for the first context
+	Contexts  []string `json:"contexts"`  // the default one first
+	PublicKey string   `json:"publicKey"` // PEM; verifies tokens
+}
+
+// Instance is a running identity service and registry.
+type Instance struct {
+	Info
+	IdentityService *identity.Service
+
+	done chan struct{}
+	err  error // set before done is closed
+}
+
+// Start returns once both services listen. They end with ctx; [Instance.Wait]
+// says when.
+func Start(ctx context.Context, o Options) (*Instance, error) {
+	log := cmp.Or(o.Log, slog.New(slog.DiscardHandler))
+	state, err := openState(o.Data)
+	if err != nil {
+		return nil, err
+	}
+	registryListener, err := listen(ctx, o.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("registry: %w", err)
+	}
+	identityListener, err := listen(ctx, o.IdentityAddr)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("identity service: %w", err), registryListener.Close())
+	}
+	i := &Instance{done: make(chan struct{})}
+	i.Registry = registryListener.Addr().String()
+	i.Identity = "http://" + identityListener.Addr().String() + identity.BasePath
+
+	handler, err := i.build(o, state, log)
+	if err != nil {
+		return nil, errors.Join(err, registryListener.Close(), identityListener.Close())
+	}
+	go i.serve(ctx, log, []listening{{registryListener, handler}, {identityListener, i.IdentityService}})
+	return i, nil
+}
+
+// Wait returns when both services have ended: nil if the context of [Start]
+// made them.
+func (i *Instance) Wait() error {
+	<-i.done
+	return i.err
+}
+
+// build makes both services and fills in i. It returns the registry.
+func (i *Instance) build(o Options, state *state, log *slog.Logger) (http.Handler, error) {
+	key, err := state.signingKey()
+	if err != nil {
+		return nil, err
+	}
+	i.IdentityService, err = identity.New(identity.Config{
+		Users:       append([]identity.User{state.user()}, o.Users...),
+		Now:         o.Now,
+		Lifetime:    o.TokenLifetime,
+		Key:         key,
+		KeyID:       keyID,
+		APIKeys:     state.APIKeys,
+		SaveAPIKeys: state.saveAPIKeys,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := state.ensureAPIKey(i.IdentityService); err != nil {
+		return nil, err
+	}
+	i.Username, i.Password, i.APIKey = state.Username, state.Password, state.APIKey
+	i.Contexts = slices.Clone(state.Contexts)
+	i.PublicKey = i.IdentityService.PublicKeyPEM()
+
+	verifier, err := registry.NewVerifier(registry.Config{
+		Issuer:   platform.Issuer,
+		Audience: platform.Issuer,
+		Keys:     []registry.Key{{ID: keyID, Public: i.IdentityService.PublicKey()}},
+		Now:      o.Now,
+	})
+	if err != nil {
+		return nil, err
+	}
+	client := &oauth.Client{BaseURL: i.Identity, UserAgent: o.UserAgent, Now: o.Now, Source: i.Registry}
+	gate := registry.Handler{
+		Authenticator: &registry.Authenticator{Verifier: verifier, Exchange: exchange(client)},
+		Policy:        registry.Policy{Contexts: []string{"*"}}, // the identity service knows no others than ours
+		Log:           log,
+	}
+	apps := tenant.New(storage(o.Data))
+	management := &management{authenticator: gate.Authenticator, policy: gate.Policy, apps: apps, address: i.Registry, log: log}
+	gate.Next = management.onlyEnabled(apps)
+
+	mux := http.NewServeMux()
+	mux.Handle("/v2/", &gate)
+	mux.Handle(managementPath+"/", management.handler())
+	return mux, nil
+}
+
+// exchange trades API keys as [registry.Authenticator] wants it.
+func exchange(client *oauth.Client) func(ctx context.Context, apiKey, contextID string) (string, error) {
+	return func(ctx context.Context, apiKey, contextID string) (string, error) {
+		token, err := client.APIKey(ctx, secret.String(apiKey), contextID)
+		if e, ok := errors.AsType[*oauth.Error](err); ok && e.Refused() {
+			return "", registry.ErrKeyRefused
+		}
+		return token.Access.Reveal(), err
+	}
+}
+
+// listen takes only loopback addresses.
+func listen(ctx context.Context, addr string) (net.Listener, error) {
+	addr = cmp.Or(addr, "127.0.0.1:0")
+	resolved, err := net.ResolveTCPAddr("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	if !resolved.IP.IsLoopback() { // nor is no IP at all, which would mean every interface
+		return nil, fmt.Errorf("%s is not a loopback address like 127.0.0.1:5000", addr)
+	}
+	return new(net.ListenConfig).Listen(ctx, "tcp", resolved.String())
+}
+
+// listening is a handler and where it answers.
+type listening struct {
+	net.Listener
+	http.Handler
+}
+
+// serve runs all services until ctx ends or one fails, and ends them in the
+// order in which they are given.
+func (i *Instance) serve(ctx context.Context, log *slog.Logger, services []listening) {
+	defer close(i.done)
+	failed := make(chan error, len(services))
+	var servers []*http.Server
+	for _, s := range services {
+		server := &http.Server{
+			Handler:           s.Handler,
+			ReadHeaderTimeout: 10 * time.Second,
+			IdleTimeout:       2 * time.Minute,
+			ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelError),
+		}
+		servers = append(servers, server)
+		go func() { failed <- server.Serve(s.Listener) }()
+	}
+	select {
+	case <-ctx.Done():
+	case i.err = <-failed:
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	for _, server := range servers {
+		if err := server.Shutdown(ctx); err != nil {
+			log.Warn("requests cut off", "error", err)
+			_ = server.Close() // its listener is closed already
+		}
+	}
+}
