@@ -19,6 +19,7 @@ const (
 	quickTry    = 2 * time.Second // what a renewal may take while enough is left
 	restAfter   = time.Minute     // after a failed one, while enough is left
 	patientLock = 5 * time.Second // for another process, while a valid token is at hand
+	burst       = time.Second     // processes that start within it share a failure: compose starts one for each image
 )
 
 type stage int
@@ -97,12 +98,12 @@ func (s *Session) token(ctx context.Context, r renewable) (t store.Token, note s
 	return t, note, nil
 }
 
-// renewOnce renews, or takes what another process's renewal ended in since
-// asked: one exchange for all, its failure included.
+// renewOnce renews, or takes what another process's renewal ended in since, or
+// a moment before, asked: one exchange for all, its failure included.
 func (s *Session) renewOnce(ctx context.Context, r renewable, asked time.Time, at stage) (store.Token, error) {
 	shared := func() (store.Failure, bool) {
 		f, failed := r.slot.Failure()
-		return f, failed && !f.At.Before(asked)
+		return f, failed && f.At.After(asked.Add(-burst))
 	}
 	patience := remaining(ctx)
 	if at != useless {
