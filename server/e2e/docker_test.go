@@ -113,9 +113,9 @@ func TestParallelPullsRenewOnce(t *testing.T) {
 		m.run("docker", "push", ref)
 		m.run("docker", "rmi", ref)
 	}
-	before := p.called("/token/refresh")
 	due := expiry(t, m.get(p).Secret).Add(-lifetime * 3 / 4)
 	time.Sleep(time.Until(due.Add(time.Second)))
+	before := p.called("/token/refresh")
 
 	pulls := make(chan result)
 	for _, ref := range refs {
