@@ -3,7 +3,6 @@ package registry
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/http"
@@ -18,9 +17,6 @@ const (
 	// exchangeTimeout is for one exchange, whoever waits for it.
 	exchangeTimeout = 10 * time.Second
 )
-
-// loginHint ends a refusal: docker shows its text to the person.
-const loginHint = `; run "docker-credential-dtz login"`
 
 // ErrKeyRefused is what Authenticator.Exchange returns, or wraps, for an API
 // key that the identity service refuses.
@@ -59,17 +55,17 @@ func (a *Authenticator) Authenticate(r *http.Request) (*Profile, error) {
 		}
 		return nil, &Error{Status: http.StatusBadRequest, Code: "UNSUPPORTED", Message: "more than one " + s.name}
 	}
-	return nil, unauthorized("authentication required"+loginHint, nil)
+	return nil, unauthorized("authentication required", nil)
 }
 
 func (a *Authenticator) authenticate(ctx context.Context, s source, value string) (*Profile, error) {
-	key := cacheKey{s.name, sha256.Sum256([]byte(value))}
+	key := newCacheKey(s.name, value)
 	if known, ok := a.accepted.get(key, a.now()); ok {
 		return known.profile, nil
 	}
 	c, err := s.parse(value)
 	if err != nil {
-		return nil, unauthorized(err.Error()+loginHint, nil)
+		return nil, unauthorized(err.Error(), err)
 	}
 	if c.kind == kindAPIKey {
 		return a.exchanged(ctx, key, c.secret.Reveal())
@@ -87,9 +83,9 @@ func (a *Authenticator) now() time.Time { return a.Verifier.config.Now() }
 // refuseToken tells the client no more than whether a new login helps.
 func refuseToken(err error) *Error {
 	if e, ok := errors.AsType[*TokenError](err); ok && e.Rule == RuleExpired {
-		return unauthorized("token expired"+loginHint, err)
+		return unauthorized("token expired", err)
 	}
-	return unauthorized("token refused"+loginHint, err)
+	return unauthorized("token refused", err)
 }
 
 // A flight is an exchange that is under way.
@@ -103,7 +99,7 @@ type flight struct {
 // exchange goes on for the others, and for the next.
 func (a *Authenticator) exchanged(ctx context.Context, key cacheKey, apiKey string) (*Profile, error) {
 	if a.Exchange == nil {
-		return nil, unauthorized("API keys are not accepted here"+loginHint, nil)
+		return nil, unauthorized("API keys are not accepted here", nil)
 	}
 	a.mu.Lock()
 	for _, c := range []*cache{&a.accepted, &a.refused} {
@@ -156,7 +152,7 @@ func (a *Authenticator) exchange(ctx context.Context, apiKey string) (*Profile, 
 	defer cancel()
 	token, err := a.Exchange(ctx, apiKey, "")
 	if errors.Is(err, ErrKeyRefused) {
-		return nil, unauthorized("API key refused"+loginHint, nil)
+		return nil, unauthorized("API key refused", err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("exchanging an API key: %w", err)

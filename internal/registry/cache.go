@@ -16,6 +16,21 @@ type cacheKey struct {
 	sum    [sha256.Size]byte
 }
 
+// newCacheKey makes the key for value as it stands in the source. Hashing it
+// in pieces spares a copy of it.
+func newCacheKey(source, value string) cacheKey {
+	key := cacheKey{source: source}
+	h := sha256.New()
+	var piece [512]byte
+	for value != "" {
+		n := copy(piece[:], value)
+		h.Write(piece[:n])
+		value = value[n:]
+	}
+	h.Sum(key.sum[:0])
+	return key
+}
+
 // An outcome is what is known of a credential: a profile or an error.
 type outcome struct {
 	profile *Profile

@@ -32,20 +32,20 @@ func (v *Verifier) profile(payload []byte) (*Profile, error) {
 	}
 	f.require(f.text(RuleIssuer) == v.config.Issuer, RuleIssuer, "another issuer")
 	f.require(slices.Contains(f.audience(), v.config.Audience), RuleAudience, "another audience")
+	now, leeway := v.config.Now(), v.config.Leeway
 	p := &Profile{
 		Subject:  f.id(RuleSubject),
 		Context:  f.id(RuleContext),
 		Roles:    f.texts(RuleRoles),
 		Contexts: f.texts(RuleContexts),
 		IssuedAt: f.date(RuleIssuedAt),
-		Expires:  f.date(RuleExpiry),
 	}
-	now, leeway := v.config.Now(), v.config.Leeway
 	f.require(!now.Add(leeway).Before(p.IssuedAt), RuleIssuedAt, "in the future")
+	p.Expires = f.date(RuleExpiry)
+	f.require(now.Add(-leeway).Before(p.Expires), RuleExpired, "in the past")
 	if f.has("nbf") {
 		f.require(!now.Add(leeway).Before(f.date(RuleNotBefore)), RuleNotBefore, "in the future")
 	}
-	f.require(now.Add(-leeway).Before(p.Expires), RuleExpired, "since "+p.Expires.UTC().Format(time.RFC3339))
 	if f.err != nil {
 		return nil, f.err
 	}

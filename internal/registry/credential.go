@@ -10,6 +10,10 @@ import (
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/secret"
 )
 
+// maxAPIKeySize is in bytes, and keeps what is no key, such as a token, away
+// from the identity service.
+const maxAPIKeySize = 256
+
 // A source is one place of a request where a credential may lie.
 type source struct {
 	name  string
@@ -54,7 +58,7 @@ func parseAuthorization(value string) (credential, error) {
 }
 
 func parseBasic(encoded string) (credential, error) {
-	pair, err := base64.StdEncoding.Strict().DecodeString(encoded)
+	pair, err := decodeBase64(strictBase64, encoded)
 	if err != nil {
 		return credential{}, errors.New("the Basic credential is not base64")
 	}
@@ -68,7 +72,24 @@ func parseBasic(encoded string) (credential, error) {
 	case "apikey":
 		return newCredential(kindAPIKey, password)
 	}
-	return credential{}, errors.New("the user name is bearer, with a token, or apikey, with an API key")
+	return credential{}, errors.New(`the user name is neither "bearer", for a token, nor "apikey", for an API key`)
+}
+
+// Encodings that take no bits set behind the last byte.
+var (
+	strictBase64    = base64.StdEncoding.Strict()
+	strictBase64URL = base64.RawURLEncoding.Strict()
+)
+
+// decodeBase64 takes text in its one spelling only. Even a strict encoding
+// skips line breaks.
+func decodeBase64(strict *base64.Encoding, text string) ([]byte, error) {
+	for _, lineBreak := range []byte("\r\n") {
+		if i := strings.IndexByte(text, lineBreak); i >= 0 {
+			return nil, base64.CorruptInputError(i)
+		}
+	}
+	return strict.DecodeString(text)
 }
 
 func newCredential(k kind, text string) (credential, error) {
@@ -82,7 +103,3 @@ func newCredential(k kind, text string) (credential, error) {
 	}
 	return credential{k, secret.String(text)}, nil
 }
-
-// maxAPIKeySize is in bytes, and keeps what is no key, such as a token, away
-// from the identity service.
-const maxAPIKeySize = 256

@@ -2,7 +2,6 @@ package registry
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -14,21 +13,26 @@ const challenge = `Basic realm="dtz.rocks"`
 // retryAfter is how soon a client may ask again what could not be checked.
 const retryAfter = 5 * time.Second
 
+// loginHint ends the message of a 401: its reader is a person whose client
+// has shown it.
+const loginHint = `; run "docker-credential-dtz login"`
+
 // An Error refuses a request, in the terms of the OCI distribution
 // specification ("Error Codes"). It is an [http.Handler] that answers with
-// itself. Code and Message are for the client; Err is why, for the log.
-// Neither ever quotes a credential.
+// itself. Code and Message are for the client; Err is why, for the log, where
+// the client is not to know. None ever quotes a credential.
 type Error struct {
 	Status     int
-	Code       string        // UNAUTHORIZED, DENIED, …
-	Message    string        // what to do
-	RetryAfter time.Duration // 0: no such header
+	Code       string // UNAUTHORIZED, DENIED, …
+	Message    string
+	RetryAfter time.Duration // in whole seconds; 0: no such header
 	Err        error         // may be nil
 }
 
+// Error is why the request is refused.
 func (e *Error) Error() string {
 	if e.Err != nil {
-		return fmt.Sprintf("%s: %v", e.Message, e.Err)
+		return e.Err.Error()
 	}
 	return e.Message
 }
@@ -57,7 +61,7 @@ func (e *Error) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 
 // unauthorized refuses a credential, or its absence.
 func unauthorized(message string, why error) *Error {
-	return &Error{Status: http.StatusUnauthorized, Code: "UNAUTHORIZED", Message: message, Err: why}
+	return &Error{Status: http.StatusUnauthorized, Code: "UNAUTHORIZED", Message: message + loginHint, Err: why}
 }
 
 // denied refuses somebody whose credential is good.

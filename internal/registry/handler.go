@@ -42,11 +42,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	e, ok := errors.AsType[*Error](err)
+	level := slog.LevelInfo
 	if !ok {
 		e = unavailable(err)
+		level = slog.LevelWarn
 	}
 	if h.Log != nil {
-		h.Log.LogAttrs(r.Context(), slog.LevelInfo, "request refused",
+		h.Log.LogAttrs(r.Context(), level, "request refused",
 			slog.String("method", r.Method),
 			slog.String("path", r.URL.Path), // the query may hold a key
 			slog.Int("status", e.Status),

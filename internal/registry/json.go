@@ -75,7 +75,12 @@ func elements(array string) iter.Seq[string] {
 // not look for errors: a separator can only be where it belongs.
 
 // trim skips white space and separators.
-func trim(s string) string { return strings.TrimLeft(s, " \t\r\n,:") }
+func trim(s string) string {
+	for s != "" && strings.IndexByte(" \t\r\n,:", s[0]) >= 0 {
+		s = s[1:]
+	}
+	return s
+}
 
 // cutValue parts s behind the JSON value that it begins with.
 func cutValue(s string) (value, rest string) {
@@ -127,8 +132,9 @@ func parseString(value string) (text string, ok bool) {
 	if strings.IndexByte(text, '\\') < 0 {
 		return text, true
 	}
-	err := json.Unmarshal([]byte(value), &text)
-	return text, err == nil && !strings.ContainsRune(text, utf8.RuneError)
+	var unquoted string
+	err := json.Unmarshal([]byte(value), &unquoted)
+	return unquoted, err == nil && !strings.ContainsRune(unquoted, utf8.RuneError)
 }
 
 // parseStrings is the texts of a JSON array of strings.

@@ -51,7 +51,10 @@ func ParseKeyPEM(id string, data []byte) (Key, error) {
 		return Key{}, err
 	}
 	key := Key{ID: id, Public: public}
-	return key, key.check()
+	if err := key.check(); err != nil {
+		return Key{}, err
+	}
+	return key, nil
 }
 
 func parsePublicKey(block *pem.Block) (*rsa.PublicKey, error) {

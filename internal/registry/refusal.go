@@ -20,9 +20,9 @@ const (
 	RuleRoles     Rule = "roles"     // missing, or strings
 	RuleContexts  Rule = "contexts"  // missing, or strings
 	RuleIssuedAt  Rule = "iat"       // a date, not in the future
-	RuleNotBefore Rule = "nbf"       // missing, or a date, not in the future
 	RuleExpiry    Rule = "exp"       // a date
 	RuleExpired   Rule = "expired"   // that date is in the future
+	RuleNotBefore Rule = "nbf"       // missing, or a date, not in the future
 )
 
 // A TokenError says which rule refused a token. Its text never quotes the

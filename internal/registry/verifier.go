@@ -8,7 +8,6 @@ package registry
 
 import (
 	"cmp"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
@@ -62,10 +61,6 @@ func NewVerifier(c Config) (*Verifier, error) {
 	return &Verifier{c}, nil
 }
 
-// strictBase64 takes a value in one spelling only: no padding, and no bits set
-// behind the last byte. Line breaks have to be looked for besides.
-var strictBase64 = base64.RawURLEncoding.Strict()
-
 // Verify accepts an RS256 token that one of the keys has signed, for this
 // issuer and audience and the present time. Any other is refused with a
 // [*TokenError]. Verify does not know whether the token has been revoked, nor
@@ -76,6 +71,9 @@ func (v *Verifier) Verify(token string) (*Profile, error) {
 	}
 	encodedHeader, rest, _ := strings.Cut(token, ".")
 	encodedPayload, encodedSignature, _ := strings.Cut(rest, ".")
+	if encodedHeader == "" || encodedPayload == "" || encodedSignature == "" {
+		return nil, refuse(RuleShape, "not three segments")
+	}
 	header, errHeader := decodeSegment(encodedHeader)
 	payload, errPayload := decodeSegment(encodedPayload)
 	signature, errSignature := decodeSegment(encodedSignature)
@@ -94,16 +92,10 @@ func (v *Verifier) Verify(token string) (*Profile, error) {
 	return v.profile(payload)
 }
 
-// decodeSegment decodes one of a token's three parts. A fourth part or a
-// missing one needs no check of its own: no segment is empty or holds a dot.
+// decodeSegment decodes one of a token's parts. It finds a fourth part in the
+// third: base64url has no dot.
 func decodeSegment(segment string) ([]byte, error) {
-	if segment == "" {
-		return nil, refuse(RuleShape, "not three segments")
-	}
-	if strings.ContainsAny(segment, "\r\n") { // which encoding/base64 skips
-		return nil, refuse(RuleShape, "line break in a segment")
-	}
-	decoded, err := strictBase64.DecodeString(segment)
+	decoded, err := decodeBase64(strictBase64URL, segment)
 	if err != nil {
 		return nil, refuse(RuleShape, "a segment is not strict base64url")
 	}
@@ -124,19 +116,24 @@ func (v *Verifier) keysFor(header []byte) ([]Key, error) {
 		return nil, refuse(RuleHeader, err.Error())
 	}
 	for _, name := range foreignHeaders {
-		f.require(!f.has(name), RuleHeader, name+" is not allowed")
+		if f.has(name) {
+			return nil, refuse(RuleHeader, name+" is not allowed")
+		}
 	}
 	f.require(f.text(RuleAlgorithm) == jwt.SigningMethodRS256.Name, RuleAlgorithm, "not RS256")
 	if f.has("typ") {
 		typ := f.text(RuleType)
 		f.require(typ == "JWT" || typ == "at+jwt", RuleType, "neither JWT nor at+jwt")
 	}
-	keys := v.config.Keys
-	if f.has("kid") {
-		kid := f.text(RuleKeyID)
-		i := slices.IndexFunc(keys, func(k Key) bool { return k.ID == kid })
-		f.require(i >= 0, RuleKeyID, "not a key of ours")
-		keys = keys[max(i, 0):][:1]
+	if f.err != nil || !f.has("kid") {
+		return v.config.Keys, f.err
 	}
-	return keys, f.err
+	kid := f.text(RuleKeyID)
+	for i, key := range v.config.Keys {
+		if key.ID == kid {
+			return v.config.Keys[i : i+1], nil
+		}
+	}
+	f.require(false, RuleKeyID, "not a key of ours")
+	return nil, f.err
 }

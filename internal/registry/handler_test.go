@@ -1,0 +1,310 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+const (
+	goodKey = "apikey-abc12345"
+	awayKey = "apikey-away0000" // while the identity service is away
+	oddKey  = "apikey-odd00000" // which it answers with a token that is not for us
+)
+
+var errAway = errors.New("connection refused")
+
+// exchange is the identity service's side of an API key.
+func exchange(_ context.Context, apiKey, _ string) (string, error) {
+	switch apiKey {
+	case goodKey:
+		return goodToken(), nil
+	case awayKey:
+		return "", errAway
+	case oddKey:
+		return withClaims(goodClaims.with("aud", `"elsewhere"`)), nil
+	}
+	return "", ErrKeyRefused
+}
+
+func basic(user, password string) string {
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
+}
+
+// A request is one row of the handler's table.
+type request struct {
+	name          string
+	authorization []string // one header each
+	status        int
+	message       string // of the error body
+}
+
+func requests() []request {
+	const (
+		hint      = `; run "docker-credential-dtz login"`
+		wrongUser = `the user name is neither "bearer", for a token, nor "apikey", for an API key` + hint
+		notBase64 = "the Basic credential is not base64" + hint
+		noScheme  = "the Authorization scheme is neither Basic nor Bearer" + hint
+		away      = "the API key cannot be checked at the moment; try again"
+	)
+	token := goodToken()
+	expired := withClaims(goodClaims.with("exp", unix(monday.Add(-time.Hour))))
+	forged := sign(foreignKey(), goodHeader.String(), goodClaims.String())
+	powerless := withClaims(goodClaims.with("roles", `["https://dtz.rocks/containers/admin/context-abc12345"]`))
+	elsewhere := withClaims(goodClaims.with("roles", `["https://dtz.rocks/containerregistry/admin/context-zzz99999"]`))
+	stranger := withClaims(goodClaims.with("scope", `"context-zzz99999"`).with("roles", `["https://dtz.rocks/containerregistry/admin/context-zzz99999"]`))
+	base64Of := func(pair string) string { return base64.StdEncoding.EncodeToString([]byte(pair)) }
+	const missingRole = "missing role https://dtz.rocks/containerregistry/admin/context-abc12345"
+
+	return []request{
+		{"no credential", nil, 401, "authentication required" + hint},
+		{"an empty header", []string{""}, 401, noScheme},
+		{"a space", []string{" "}, 401, noScheme},
+
+		{"Basic with a token", []string{basic("bearer", token)}, 200, ""},
+		{"Basic with an API key", []string{basic("apikey", goodKey)}, 200, ""},
+		{"Bearer with a token", []string{"Bearer " + token}, 200, ""},
+		{"basic in lower case", []string{strings.Replace(basic("bearer", token), "Basic", "basic", 1)}, 200, ""},
+		{"BEARER in upper case", []string{"BEARER " + token}, 200, ""},
+
+		{"Basic with an expired token", []string{basic("bearer", expired)}, 401, "token expired" + hint},
+		{"Bearer with an expired token", []string{"Bearer " + expired}, 401, "token expired" + hint},
+		{"Basic with a forged token", []string{basic("bearer", forged)}, 401, "token refused" + hint},
+		{"Bearer with a forged token", []string{"Bearer " + forged}, 401, "token refused" + hint},
+		{"Basic with an API key for a token", []string{basic("bearer", goodKey)}, 401, "token refused" + hint},
+		{"Bearer with an API key", []string{"Bearer " + goodKey}, 401, "token refused" + hint},
+		{"Basic with a colon behind the token", []string{basic("bearer", token+":")}, 401, "token refused" + hint},
+		{"Basic with a token behind a colon", []string{basic("bearer", ":"+token)}, 401, "token refused" + hint},
+		{"Bearer with an empty token", []string{"Bearer "}, 401, "the token is empty" + hint},
+		{"Bearer alone", []string{"Bearer"}, 401, "the token is empty" + hint},
+		{"Bearer with two spaces", []string{"Bearer  " + token}, 401, "token refused" + hint},
+		{"Bearer with a tab", []string{"Bearer\t" + token}, 401, noScheme},
+		{"Bearer with two tokens", []string{"Bearer " + token + ", Bearer " + token}, 401, "token refused" + hint},
+		{"Bearer that is not UTF-8", []string{"Bearer \xff\xfe"}, 401, "the token is not UTF-8" + hint},
+		{"Bearer with a Basic credential", []string{"Bearer " + base64Of("bearer:"+token)}, 401, "token refused" + hint},
+		{"Bearer of 64 KiB", []string{"Bearer " + strings.Repeat("a", 64<<10)}, 401, "token refused" + hint},
+
+		{"an unknown API key", []string{basic("apikey", "apikey-zzz99999")}, 401, "API key refused" + hint},
+		{"an API key with a colon", []string{basic("apikey", goodKey+":x")}, 401, "API key refused" + hint},
+		{"an API key with a line break", []string{basic("apikey", goodKey+"\n")}, 401, "API key refused" + hint},
+		{"a token for an API key", []string{basic("apikey", token)}, 401, "the API key is too long to be one" + hint},
+		{"an API key that is not UTF-8", []string{basic("apikey", "\xff")}, 401, "the API key is not UTF-8" + hint},
+		{"an API key while the identity service is away", []string{basic("apikey", awayKey)}, 503, away},
+		{"an API key whose token is not for us", []string{basic("apikey", oddKey)}, 503, away},
+
+		{"Basic with another user", []string{basic("alice", token)}, 401, wrongUser},
+		{"Basic with no user", []string{basic("", token)}, 401, wrongUser},
+		{"Basic with BEARER", []string{basic("BEARER", token)}, 401, wrongUser},
+		{"Basic with a space behind bearer", []string{basic("bearer ", token)}, 401, wrongUser},
+		{"Basic with a NUL behind apikey", []string{basic("apikey\x00", goodKey)}, 401, wrongUser},
+		{"Basic with Docker's user for identity tokens", []string{basic("<token>", token)}, 401, wrongUser},
+		{"Basic with a user that is not UTF-8", []string{basic("b\xe9arer", token)}, 401, wrongUser},
+		{"Basic with an empty token", []string{basic("bearer", "")}, 401, "the token is empty" + hint},
+		{"Basic with an empty API key", []string{basic("apikey", "")}, 401, "the API key is empty" + hint},
+		{"Basic without a colon", []string{"Basic " + base64Of("bearer")}, 401, "the Basic credential has no password" + hint},
+		{"Basic with nothing", []string{"Basic "}, 401, "the Basic credential has no password" + hint},
+		{"Basic alone", []string{"Basic"}, 401, "the Basic credential has no password" + hint},
+		{"Basic that is not base64", []string{"Basic !!!!"}, 401, notBase64},
+		{"Basic without padding", []string{"Basic " + strings.TrimRight(base64Of("apikey:"+goodKey), "=") + "x"}, 401, notBase64},
+		{"Basic with a line break", []string{"Basic " + base64Of("apikey:" + goodKey)[:8] + "\n" + base64Of("apikey:" + goodKey)[8:]}, 401, notBase64},
+		{"Basic with the token itself", []string{"Basic " + token}, 401, notBase64},
+		{"Basic with the pair itself", []string{"Basic bearer:" + token}, 401, notBase64},
+
+		{"Digest", []string{`Digest username="bearer"`}, 401, noScheme},
+		{"Negotiate", []string{"Negotiate " + base64Of("bearer:"+token)}, 401, noScheme},
+		{"a token without a scheme", []string{token}, 401, noScheme},
+		{"a scheme that begins like ours", []string{"BearerX " + token}, 401, noScheme},
+		{"a space before the scheme", []string{" Bearer " + token}, 401, noScheme},
+
+		{"the same token twice", []string{"Bearer " + token, "Bearer " + token}, 400, "more than one Authorization header"},
+		{"a good token and a bad one", []string{"Bearer " + token, "Bearer " + forged}, 400, "more than one Authorization header"},
+		{"a bad token and a good one", []string{"Bearer " + forged, basic("bearer", token)}, 400, "more than one Authorization header"},
+		{"a token and an empty header", []string{"Bearer " + token, ""}, 400, "more than one Authorization header"},
+
+		{"a token without the role", []string{"Bearer " + powerless}, 403, missingRole},
+		{"a token with the role for another context", []string{basic("bearer", elsewhere)}, 403, missingRole},
+		{"a token of a context that is not served", []string{basic("bearer", stranger)}, 403, "context-zzz99999 may not use this registry"},
+	}
+}
+
+// newHandler serves one context. next is for who is let in.
+func newHandler(t testing.TB, next http.HandlerFunc) *Handler {
+	return &Handler{
+		Authenticator: &Authenticator{Verifier: newVerifier(t, testConfig()), Exchange: exchange},
+		Policy:        Policy{Contexts: []string{"context-abc12345"}},
+		Next:          next,
+	}
+}
+
+func TestHandler(t *testing.T) {
+	codes := map[int]string{400: "UNSUPPORTED", 401: "UNAUTHORIZED", 403: "DENIED", 503: "UNAVAILABLE"}
+	for _, tt := range requests() {
+		t.Run(tt.name, func(t *testing.T) {
+			letIn := false
+			h := newHandler(t, func(http.ResponseWriter, *http.Request) { letIn = true })
+			for range 2 { // the second time from a cache
+				r := httptest.NewRequest("GET", "/v2/", nil)
+				r.Header["Authorization"] = tt.authorization
+				w := httptest.NewRecorder()
+				h.ServeHTTP(w, r)
+				if w.Code != tt.status || letIn != (tt.status == 200) {
+					t.Fatalf("status %d, let in: %v, want status %d; body: %s", w.Code, letIn, tt.status, w.Body)
+				}
+				if tt.status != 200 {
+					checkRefusal(t, w, codes[tt.status], tt.message)
+				}
+			}
+		})
+	}
+}
+
+// checkRefusal looks at what every refusal has in common.
+func checkRefusal(t *testing.T, w *httptest.ResponseRecorder, code, message string) {
+	t.Helper()
+	var challenges []string
+	if w.Code == 401 {
+		challenges = []string{`Basic realm="dtz.rocks"`}
+	}
+	if got := w.Header()["Www-Authenticate"]; !slices.Equal(got, challenges) {
+		t.Errorf("challenges %q, want %q", got, challenges)
+	}
+	retryAfter := ""
+	if w.Code == 503 {
+		retryAfter = "5"
+	}
+	for name, want := range map[string]string{
+		"Content-Type":                    "application/json",
+		"Docker-Distribution-Api-Version": "registry/2.0",
+		"Retry-After":                     retryAfter,
+	} {
+		if got := w.Header().Get(name); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+	quoted, err := json.Marshal(message)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `{"errors":[{"code":"` + code + `","message":` + string(quoted) + "}]}\n"
+	if got := w.Body.String(); got != want {
+		t.Errorf("body %s, want %s", got, want)
+	}
+}
+
+func TestHandlerPassesTheProfileAndNotTheCredential(t *testing.T) {
+	r := httptest.NewRequest("PUT", "/v2/app/manifests/v1?x=1", strings.NewReader("manifest"))
+	r.Header.Set("Authorization", "Bearer "+goodToken())
+	r.Header.Set("Content-Type", "application/vnd.oci.image.manifest.v1+json")
+	h := newHandler(t, func(w http.ResponseWriter, next *http.Request) {
+		p, ok := ProfileFrom(next.Context())
+		if !ok || p.Subject != "identity-abc12345" || p.Context != "context-abc12345" {
+			t.Errorf("ProfileFrom() = %+v, %v", p, ok)
+		}
+		if got := next.Header.Values("Authorization"); got != nil {
+			t.Errorf("Next sees the credential: %q", got)
+		}
+		if next.Header.Get("Content-Type") != r.Header.Get("Content-Type") || next.URL.String() != r.URL.String() || next.Body != r.Body {
+			t.Error("Next sees another request")
+		}
+		w.WriteHeader(http.StatusCreated)
+	})
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	if w.Code != http.StatusCreated {
+		t.Errorf("status %d, want Next's", w.Code)
+	}
+	if r.Header.Get("Authorization") == "" {
+		t.Error("the caller's request has been changed")
+	}
+}
+
+func TestProfileFromWithoutHandler(t *testing.T) {
+	if p, ok := ProfileFrom(t.Context()); p != nil || ok {
+		t.Errorf("ProfileFrom() = %v, %v, want none", p, ok)
+	}
+}
+
+func TestPolicy(t *testing.T) {
+	const (
+		admin   = "https://dtz.rocks/containerregistry/admin/context-abc12345"
+		auditor = "https://example.com/auditor/{context_id}"
+	)
+	tests := []struct {
+		name   string
+		policy Policy
+		roles  []string
+		want   string // "" is let in
+	}{
+		{"nobody said whom to serve", Policy{}, []string{admin}, "context-abc12345 may not use this registry"},
+		{"another context", Policy{Contexts: []string{"context-zzz99999"}}, []string{admin}, "context-abc12345 may not use this registry"},
+		{"an empty context", Policy{Contexts: []string{""}}, []string{admin}, "context-abc12345 may not use this registry"},
+		{"a pattern, which is none", Policy{Contexts: []string{"context-*"}}, []string{admin}, "context-abc12345 may not use this registry"},
+		{"this context among others", Policy{Contexts: []string{"context-zzz99999", "context-abc12345"}}, []string{admin}, ""},
+		{"this context, in its other spelling", Policy{Contexts: []string{"abc12345"}}, []string{admin}, ""},
+		{"every context", Policy{Contexts: []string{"*"}}, []string{admin}, ""},
+		{"every context, but no role", Policy{Contexts: []string{"*"}}, nil, "missing role " + admin},
+		{"another role, where it is enough", Policy{Contexts: []string{"*"}, Roles: []string{auditor}}, []string{"https://example.com/auditor/abc12345"}, ""},
+		{"the second of two roles", Policy{Contexts: []string{"*"}, Roles: []string{auditor, admin}}, []string{admin}, ""},
+		{"the platform's role, where others are asked for", Policy{Contexts: []string{"*"}, Roles: []string{auditor, "x"}}, []string{admin},
+			"missing role https://example.com/auditor/context-abc12345 or x"},
+	}
+	for _, tt := range tests {
+		err := tt.policy.Authorize(&Profile{Context: "context-abc12345", Roles: tt.roles})
+		if got := errorText(err); got != tt.want {
+			t.Errorf("%s: Authorize() = %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+func TestHandlerLogsWhyAndNoSecret(t *testing.T) {
+	forged := sign(foreignKey(), goodHeader.String(), goodClaims.String())
+	tests := []struct {
+		name          string
+		authorization string
+		secret        string
+		want          string
+	}{
+		{"a forged token", "Bearer " + forged, forged[len(forged)-40:], "level=INFO msg=\"request refused\" method=GET path=/v2/ status=401 reason=\"token refused: signature: made with another key, or for another text\"\n"},
+		{"an unknown key", basic("apikey", "apikey-zzz99999"), "zzz99999", "level=INFO msg=\"request refused\" method=GET path=/v2/ status=401 reason=\"API key refused\"\n"},
+		{"a key that cannot be checked", basic("apikey", awayKey), "away0000", "level=WARN msg=\"request refused\" method=GET path=/v2/ status=503 reason=\"exchanging an API key: connection refused\"\n"},
+		{"a password of another user", basic("alice", "hunter2"), "hunter2", "level=INFO msg=\"request refused\" method=GET path=/v2/ status=401 reason=\"the user name is neither \\\"bearer\\\", for a token, nor \\\"apikey\\\", for an API key\"\n"},
+	}
+	for _, tt := range tests {
+		var log bytes.Buffer
+		h := newHandler(t, nil)
+		h.Log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{
+			ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+				if a.Key == slog.TimeKey {
+					return slog.Attr{}
+				}
+				return a
+			},
+		}))
+		r := httptest.NewRequest("GET", "/v2/?apiKey="+tt.secret, nil)
+		r.Header.Set("Authorization", tt.authorization)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if log.String() != tt.want {
+			t.Errorf("%s: logged %q, want %q", tt.name, log.String(), tt.want)
+		}
+		if strings.Contains(log.String()+w.Body.String(), tt.secret) {
+			t.Errorf("%s: the secret is in the log or the answer: %s %s", tt.name, log.String(), w.Body)
+		}
+	}
+}
