@@ -103,7 +103,8 @@ func (s *Session) token(ctx context.Context, r renewable) (t store.Token, note s
 func (s *Session) renewOnce(ctx context.Context, r renewable, asked time.Time, at stage) (store.Token, error) {
 	shared := func() (store.Failure, bool) {
 		f, failed := r.slot.Failure()
-		return f, failed && f.At.After(asked.Add(-burst))
+		// One from the future was noted by a clock that has been set right since.
+		return f, failed && f.At.After(asked.Add(-burst)) && !f.At.After(s.Now())
 	}
 	patience := remaining(ctx)
 	if at != useless {
