@@ -3,7 +3,6 @@ package registry
 import (
 	"encoding/json"
 	"errors"
-	"iter"
 	"strings"
 	"unicode/utf8"
 )
@@ -56,19 +55,6 @@ func parseObject(data []byte, known []string) ([]member, error) {
 		members = append(members, member{name, value})
 	}
 	return members, nil
-}
-
-// elements are the values of a JSON array.
-func elements(array string) iter.Seq[string] {
-	return func(yield func(string) bool) {
-		for rest := trim(array[1:]); rest[0] != ']'; rest = trim(rest) {
-			var value string
-			value, rest = cutValue(rest)
-			if !yield(value) {
-				return
-			}
-		}
-	}
 }
 
 // The functions below take text that json.Valid has passed, so that they need
@@ -143,7 +129,9 @@ func parseStrings(value string) (texts []string, ok bool) {
 		return nil, false
 	}
 	texts = make([]string, 0, strings.Count(value, `"`)/2)
-	for element := range elements(value) {
+	for rest := trim(value[1:]); rest[0] != ']'; rest = trim(rest) {
+		var element string
+		element, rest = cutValue(rest)
 		text, ok := parseString(element)
 		if !ok {
 			return nil, false
