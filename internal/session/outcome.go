@@ -28,6 +28,7 @@ const (
 	StoreAway     Outcome = "store away"    // the keychain is out of reach
 	Misconfigured Outcome = "misconfigured" // a file or variable of ours cannot be used
 	unconnected   Outcome = "not connected" // Unreachable, and not even a connection was made
+	unsaved       Outcome = "not saved"     // a token for one process, which others cannot have
 )
 
 // Error says why there is no credential, and what mends it.
@@ -135,8 +136,12 @@ func fromStore(err error) error {
 func (s *Session) asFailure(err error) store.Failure {
 	f := store.Failure{At: s.Now(), Kind: string(Unreachable), Why: err.Error()}
 	var e *Error
-	if errors.As(err, &e) {
+	var u *unsavedError
+	switch {
+	case errors.As(err, &e):
 		f.Kind, f.Why = string(e.Outcome), e.What
+	case errors.As(err, &u):
+		f.Kind = string(unsaved)
 	}
 	return f
 }

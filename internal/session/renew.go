@@ -103,6 +103,9 @@ func (s *Session) token(ctx context.Context, r renewable) (t store.Token, note s
 func (s *Session) renewOnce(ctx context.Context, r renewable, asked time.Time, at stage) (store.Token, error) {
 	shared := func() (store.Failure, bool) {
 		f, failed := r.slot.Failure()
+		if at == useless && f.Kind == string(unsaved) {
+			return f, false // it served one process, and there is nothing to serve this one with
+		}
 		// One from the future was noted by a clock that has been set right since.
 		return f, failed && f.At.After(asked.Add(-burst)) && !f.At.After(s.Now())
 	}
