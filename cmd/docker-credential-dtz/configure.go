@@ -16,6 +16,7 @@ import (
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/config"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/dockerconfig"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/platform"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/session"
 )
 
 // helperName is what Docker calls us: the program's name behind
@@ -66,11 +67,15 @@ func (sys system) configure(ctx context.Context, o configureOptions) error {
 			return fmt.Errorf("configuring Docker: %w", err)
 		}
 	}
-	place, err := s.NewPlace(o.profile, "", addresses)
+	unserved := slices.DeleteFunc(slices.Clone(addresses), s.IsBound)
+	place, err := s.Pick(o.profile)
+	var none *session.Error
+	if errors.As(err, &none) && none.Outcome == session.NotLoggedIn {
+		place, err = s.NewPlace(o.profile, "", unserved)
+	}
 	if err != nil {
 		return fmt.Errorf("configuring Docker: %w", err)
 	}
-	unserved := slices.DeleteFunc(slices.Clone(addresses), s.IsBound)
 	if err := sys.agree(ctx, s, place, unserved, o.yes); err != nil {
 		return err
 	}
@@ -86,7 +91,7 @@ func (sys system) configure(ctx context.Context, o configureOptions) error {
 	if err := sys.configureDocker(addresses, o.yes); err != nil {
 		return err
 	}
-	sys.say("Docker asks this helper at %s.", join(addresses))
+	sys.say("Docker asks this helper for %s.", join(addresses))
 	return nil
 }
 
@@ -174,7 +179,7 @@ func (sys system) unconfigure(registries []string) error {
 		sys.say("Docker asks this helper for nothing there; %s was left alone.", file.Path)
 		return nil
 	}
-	sys.say("Docker asks this helper no more at %s.", join(removed))
+	sys.say("Docker asks this helper no more for %s.", join(removed))
 	return nil
 }
 

@@ -277,7 +277,7 @@ func (sys system) afterLogin(ctx context.Context, s *session.Session, place conf
 	} else if err := sys.configureDocker(addresses, false); err != nil {
 		return fmt.Errorf("logged in, but %w", err)
 	} else {
-		sys.say("Docker asks for it at %s. %s", join(addresses), next)
+		sys.say("Docker uses it for %s. %s", join(addresses), next)
 	}
 	if source := s.Env.Precedence(); source != "" {
 		sys.warn(fmt.Sprintf("note: %s is set and takes precedence over this login", source))
@@ -316,7 +316,10 @@ func lasts(login *store.Login) string {
 	case store.APIKey:
 		return "It lasts as long as the API key."
 	}
-	life := login.Newest().Lifetime.Round(time.Second)
+	life := login.Newest().Lifetime
+	if life > time.Hour {
+		life = life.Round(time.Minute) // seconds were lost on the way
+	}
 	return fmt.Sprintf("Unused, it ends after %s; each use renews it. To outlast a weekend: %s login --keep", session.InWords(life), program)
 }
 

@@ -55,7 +55,7 @@ func isTerminal(stream any) bool {
 }
 
 // interactive reports whether somebody can be asked.
-func (sys system) interactive() bool { return isTerminal(sys.stdin) && isTerminal(sys.stderr) }
+func (sys system) interactive() bool { return isTerminal(sys.stdin) }
 
 // askLine asks for a line of text.
 func (sys system) askLine(ctx context.Context, prompt string) (string, error) {

@@ -82,9 +82,9 @@ func fromIdentity(got oauth.Token, err error, refused string) (store.Token, erro
 	case !errors.As(err, &answer):
 	case answer.Refused():
 		e.Outcome, e.Remedy = Refused, ""
-		e.What = refused
+		e.What = refused + " by the identity service"
 		if answer.Msg != "" {
-			e.What += " by the identity service: " + answer.Msg
+			e.What += ": " + answer.Msg
 		}
 	case answer.Unconnected:
 		e.Outcome = unconnected

@@ -151,6 +151,13 @@ func (s *Session) Status(ctx context.Context, place config.Login) Status {
 	cred, err := s.Login(ctx, place, "")
 	if err != nil {
 		st.Err = s.explain(err, "", nil)
+		if st.Err.Remedy == "" {
+			address := platformRegistry
+			if served := slices.Sorted(maps.Keys(st.Bindings)); len(served) > 0 {
+				address = served[0] // logging in for one mends the whole login
+			}
+			st.Err.Remedy = Run(loginCommand(address, place.Profile))
+		}
 	} else {
 		st.Notes = cred.Notes
 	}

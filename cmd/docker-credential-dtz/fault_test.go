@@ -1,0 +1,70 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"sync"
+)
+
+// fault makes an identity service misbehave: the one place for it in these
+// tests.
+type fault struct {
+	mu          sync.Mutex
+	status      int
+	contentType string
+	body        string
+	faulty      map[string]int // requests that were answered so, by path
+}
+
+func (f *fault) mustSet(args ...string) {
+	if err := f.set(args); err != nil {
+		panic(err)
+	}
+}
+
+func (f *fault) calls(path string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.faulty[path]
+}
+
+// set takes "works", or "answers", a status, and maybe a content type and body.
+func (f *fault) set(args []string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.status, f.contentType, f.body = 0, "", ""
+	switch {
+	case args[0] == "works":
+		return nil
+	case args[0] == "answers" && (len(args) == 2 || len(args) == 4):
+		status, err := strconv.Atoi(args[1])
+		f.status = status
+		if len(args) == 4 {
+			f.contentType, f.body = args[2], args[3]
+		}
+		return err
+	}
+	return fmt.Errorf("identity %q is not understood", args)
+}
+
+func (f *fault) around(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		f.mu.Lock()
+		status, contentType, body := f.status, f.contentType, f.body
+		if status != 0 {
+			f.faulty[r.URL.Path]++
+		}
+		f.mu.Unlock()
+		if status == 0 {
+			next.ServeHTTP(w, r)
+			return
+		}
+		// The request is read: a real server does that too.
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.Header().Set("Content-Type", contentType)
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, body)
+	})
+}

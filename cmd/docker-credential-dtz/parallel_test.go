@@ -1,0 +1,70 @@
+package main
+
+import (
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/testenv"
+)
+
+// docker compose pull starts one helper for each image. When a renewal is due,
+// one of them makes it for all.
+func TestManyProcessesRenewOnce(t *testing.T) {
+	testenv.Need(t, "keychain")
+	const processes = 32
+	for _, tt := range []struct {
+		name     string
+		keep     bool          // log in with --keep
+		since    time.Duration // the last renewal
+		sabotage func(*place)
+		path     string // of the one call
+		// what each of them answers
+		stdout string
+		code   int
+	}{
+		{
+			name: "it works", since: 8 * time.Hour, sabotage: func(*place) {},
+			path: "/token/refresh", stdout: `"Username":"bearer"`,
+		},
+		{
+			name: "it is refused shortly before the end", since: 24*time.Hour - 3*time.Minute,
+			sabotage: func(p *place) { p.service.RevokeSessions("identity-alice123") },
+			path:     "/token/refresh", stdout: `"Username":"bearer"`,
+		},
+		{
+			name: "the key is refused and nothing is left", keep: true, since: 100 * time.Hour,
+			sabotage: func(p *place) { p.fault.mustSet("answers", "401") },
+			path:     "/auth/apikey", stdout: "the API key of this login was refused by the identity service", code: exitFailure,
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := newPlace(t)
+			p.setenv("DTZ_TIMEOUT", "45s") // 32 processes on a small machine, with the race detector in each
+			if tt.keep {
+				p.login("--keep")
+			} else {
+				p.login()
+			}
+			p.moveClock(tt.since)
+			tt.sabotage(p)
+			before := p.calls(tt.path)
+
+			outcomes := make([]outcome, processes)
+			var wg sync.WaitGroup
+			for i := range outcomes {
+				wg.Go(func() { outcomes[i] = p.run("127.0.0.1:5000", "get") })
+			}
+			wg.Wait()
+			for i, o := range outcomes {
+				if o.code != tt.code || !strings.Contains(o.stdout, tt.stdout) {
+					t.Errorf("process %d: exit code %d, want %d; it said %q", i, o.code, tt.code, o.stderr)
+				}
+			}
+			if calls := p.calls(tt.path) - before; calls != 1 {
+				t.Errorf("%d calls to %s, want 1", calls, tt.path)
+			}
+		})
+	}
+}
