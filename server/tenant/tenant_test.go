@@ -216,7 +216,9 @@ func TestBadConfigurationIsAnError(t *testing.T) {
 	}{
 		{"no storage", func(c *configuration.Configuration) { c.Storage = configuration.Storage{} }},
 		{"an unknown storage", func(c *configuration.Configuration) { c.Storage = configuration.Storage{"tape": {}} }},
-		{"two storages", func(c *configuration.Configuration) { c.Storage["filesystem"] = configuration.Parameters{"rootdirectory": "/x"} }},
+		{"two storages", func(c *configuration.Configuration) {
+			c.Storage["filesystem"] = configuration.Parameters{"rootdirectory": "/x"}
+		}},
 		{"a folder that is not named", func(c *configuration.Configuration) { c.Storage = configuration.Storage{"filesystem": {}} }},
 		{"a pattern that is none", func(c *configuration.Configuration) { c.Validation.Manifests.URLs.Allow = []string{"("} }},
 	}

@@ -61,10 +61,6 @@ type Instance struct {
 // says when.
 func Start(ctx context.Context, o Options) (*Instance, error) {
 	log := cmp.Or(o.Log, slog.New(slog.DiscardHandler))
-	state, err := openState(o.Data)
-	if err != nil {
-		return nil, err
-	}
 	registryListener, err := listen(ctx, o.Addr)
 	if err != nil {
 		return nil, fmt.Errorf("registry: %w", err)
@@ -77,11 +73,11 @@ func Start(ctx context.Context, o Options) (*Instance, error) {
 	i.Registry = registryListener.Addr().String()
 	i.Identity = "http://" + identityListener.Addr().String() + identity.BasePath
 
-	handler, err := i.build(o, state, log)
+	handler, err := i.build(o, log)
 	if err != nil {
 		return nil, errors.Join(err, registryListener.Close(), identityListener.Close())
 	}
-	go i.serve(ctx, log, []listening{{registryListener, handler}, {identityListener, i.IdentityService}})
+	go i.serve(ctx, log, []service{{registryListener, handler}, {identityListener, i.IdentityService}})
 	return i, nil
 }
 
@@ -93,7 +89,11 @@ func (i *Instance) Wait() error {
 }
 
 // build makes both services and fills in i. It returns the registry.
-func (i *Instance) build(o Options, state *state, log *slog.Logger) (http.Handler, error) {
+func (i *Instance) build(o Options, log *slog.Logger) (http.Handler, error) {
+	state, err := openState(o.Data)
+	if err != nil {
+		return nil, err
+	}
 	key, err := state.signingKey()
 	if err != nil {
 		return nil, err
@@ -166,15 +166,15 @@ func listen(ctx context.Context, addr string) (net.Listener, error) {
 	return new(net.ListenConfig).Listen(ctx, "tcp", resolved.String())
 }
 
-// listening is a handler and where it answers.
-type listening struct {
+// service is a handler and where it answers.
+type service struct {
 	net.Listener
 	http.Handler
 }
 
 // serve runs all services until ctx ends or one fails, and ends them in the
 // order in which they are given.
-func (i *Instance) serve(ctx context.Context, log *slog.Logger, services []listening) {
+func (i *Instance) serve(ctx context.Context, log *slog.Logger, services []service) {
 	defer close(i.done)
 	failed := make(chan error, len(services))
 	var servers []*http.Server

@@ -1,0 +1,482 @@
+package dev_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/identity"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/oauth"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/platform"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/secret"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/server/internal/dev"
+)
+
+// instance is a running one, for as long as the test.
+type instance struct {
+	*dev.Instance
+	t    *testing.T
+	stop func()
+}
+
+func start(t *testing.T, o dev.Options) *instance {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	i, err := dev.Start(ctx, o)
+	if err != nil {
+		cancel()
+		t.Fatal(err)
+	}
+	stop := func() {
+		cancel()
+		if err := i.Wait(); err != nil {
+			t.Errorf("Wait: %v", err)
+		}
+	}
+	t.Cleanup(stop)
+	return &instance{i, t, stop}
+}
+
+// clock stands still until it is moved.
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *clock) time() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+// login is a token by password, in the context contextID or the default one.
+func (i *instance) login(contextID string) *authn.Basic {
+	i.t.Helper()
+	client := &oauth.Client{BaseURL: i.Identity}
+	token, err := client.Password(i.t.Context(), i.Username, secret.String(i.Password))
+	if err == nil && contextID != "" {
+		token, err = client.Refresh(i.t.Context(), token.Access, contextID)
+	}
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	return bearer(token.Access.Reveal())
+}
+
+func bearer(token string) *authn.Basic { return &authn.Basic{Username: "bearer", Password: token} }
+
+func apiKey(key string) *authn.Basic { return &authn.Basic{Username: "apikey", Password: key} }
+
+func (i *instance) tag(image string) name.Tag {
+	i.t.Helper()
+	tag, err := name.NewTag(i.Registry + "/" + image)
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	return tag
+}
+
+func (i *instance) push(image string, auth authn.Authenticator) v1.Image {
+	i.t.Helper()
+	img, err := random.Image(1024, 3)
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	if err := remote.Write(i.tag(image), img, remote.WithAuth(auth), remote.WithContext(i.t.Context())); err != nil {
+		i.t.Fatal(err)
+	}
+	return img
+}
+
+// pull is the digest of an image whose layers have been read.
+func (i *instance) pull(image string, auth authn.Authenticator) (v1.Hash, error) {
+	img, err := remote.Image(i.tag(image), remote.WithAuth(auth), remote.WithContext(i.t.Context()))
+	if err != nil {
+		return v1.Hash{}, err
+	}
+	layers, err := img.Layers()
+	if err != nil {
+		return v1.Hash{}, err
+	}
+	for _, layer := range layers {
+		r, err := layer.Compressed()
+		if err != nil {
+			return v1.Hash{}, err
+		}
+		if _, err := io.Copy(io.Discard, r); err != nil {
+			return v1.Hash{}, err
+		}
+	}
+	return img.Digest()
+}
+
+// do asks the registry by hand.
+func (i *instance) do(method, path string, auth authn.Authenticator) (*http.Response, string) {
+	i.t.Helper()
+	req, err := http.NewRequestWithContext(i.t.Context(), method, "http://"+i.Registry+path, nil)
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	credentials, err := auth.Authorization()
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	if credentials.Username != "" {
+		req.SetBasicAuth(credentials.Username, credentials.Password)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	return resp, string(body)
+}
+
+func (i *instance) want(want int, method, path string, auth authn.Authenticator) string {
+	i.t.Helper()
+	resp, body := i.do(method, path, auth)
+	if resp.StatusCode != want {
+		i.t.Errorf("%s %s = %d %s, want %d", method, path, resp.StatusCode, body, want)
+	}
+	return body
+}
+
+func TestPushAndPull(t *testing.T) {
+	i := start(t, dev.Options{})
+	for name, auth := range map[string]authn.Authenticator{
+		"a token":      i.login(""),
+		"the API key":  apiKey(i.APIKey),
+		"Bearer token": &authn.Bearer{Token: i.login("").Password},
+	} {
+		want, err := i.push("team/app:v1", auth).Digest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := i.pull("team/app:v1", auth); got != want || err != nil {
+			t.Errorf("with %s: pulled %v, %v, want %v", name, got, err, want)
+		}
+	}
+}
+
+func TestContextsAreApart(t *testing.T) {
+	i := start(t, dev.Options{})
+	first, second := i.login(i.Contexts[0]), i.login(i.Contexts[1])
+	i.push("app:v1", first)
+	i.push("other:v1", second)
+	if _, err := i.pull("app:v1", second); err == nil {
+		t.Error("an image of the first context can be pulled in the second")
+	}
+	if got := i.want(200, "GET", "/v2/_catalog", second); got != `{"repositories":["other"]}`+"\n" {
+		t.Errorf("the second context's catalogue is %s", got)
+	}
+	if got := i.want(200, "GET", "/v2/_catalog", i.login("")); got != `{"repositories":["app"]}`+"\n" {
+		t.Errorf("the default context's catalogue is %s, want that of %s", got, i.Contexts[0])
+	}
+}
+
+func TestWhoIsRefused(t *testing.T) {
+	bob := identity.User{
+		Name: "bob", Password: "hunter2", Subject: "identity-bob00001", Contexts: []string{"context-bob00001"},
+		Roles: []string{"https://dtz.rocks/containers/admin/{context_id}"},
+	}
+	i := start(t, dev.Options{Users: []identity.User{bob}})
+	token, err := i.IdentityService.Issue(bob.Subject, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	deleted, err := i.IdentityService.CreateKey(bob.Subject, "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := i.IdentityService.DeleteKey(deleted); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		name   string
+		auth   authn.Authenticator
+		status int
+		says   string
+	}{
+		{"nobody", authn.Anonymous, 401, `"UNAUTHORIZED"`},
+		{"somebody with another user name", &authn.Basic{Username: i.Username, Password: i.Password}, 401, "bearer"},
+		{"somebody with nonsense for a token", bearer("a.b.c"), 401, `"UNAUTHORIZED"`},
+		{"somebody with an unknown API key", apiKey("apikey-abcdefgh"), 401, `"UNAUTHORIZED"`},
+		{"somebody with a deleted API key", apiKey(deleted), 401, `"UNAUTHORIZED"`},
+		{"bob, who lacks the registry's role", bearer(token), 403, platform.RoleFor(platform.RegistryRole, "context-bob00001")},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			resp, body := i.do("GET", "/v2/", tt.auth)
+			challenges := resp.Header.Values("WWW-Authenticate")
+			if resp.StatusCode != tt.status || !strings.Contains(body, tt.says) {
+				t.Errorf("GET /v2/ = %d %s, want %d with %s", resp.StatusCode, body, tt.status, tt.says)
+			}
+			if wantChallenge := tt.status == 401; wantChallenge != (len(challenges) == 1 && strings.HasPrefix(challenges[0], "Basic ")) {
+				t.Errorf("challenges %q with %d, want one of Basic for 401 only", challenges, tt.status)
+			}
+			if credentials, _ := tt.auth.Authorization(); credentials.Password != "" && strings.Contains(body, credentials.Password) {
+				t.Errorf("the answer quotes the credential: %s", body)
+			}
+		})
+	}
+}
+
+func TestTokenEndsOnTheSecond(t *testing.T) {
+	clock := &clock{now: time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC)}
+	i := start(t, dev.Options{TokenLifetime: 20 * time.Second, Now: clock.time})
+	auth, key := i.login(""), apiKey(i.APIKey)
+	i.want(200, "GET", "/v2/", key)
+	clock.advance(20*time.Second - time.Nanosecond)
+	i.want(200, "GET", "/v2/", auth)
+	clock.advance(time.Nanosecond)
+	i.want(401, "GET", "/v2/", auth)
+	i.want(200, "GET", "/v2/", key)
+	if got := i.IdentityService.Calls("/auth/apikey"); got != 2 {
+		t.Errorf("the registry exchanged the API key %d times, want one exchange for each token's life", got)
+	}
+}
+
+func TestManagementAPI(t *testing.T) {
+	i := start(t, dev.Options{})
+	first, second := i.login(i.Contexts[0]), i.login(i.Contexts[1])
+	i.push("app:v1", first)
+	i.push("app:v2", first)
+	i.push("team/other:v1", first)
+
+	for auth, want := range map[authn.Authenticator]int{first: 2, second: 0} {
+		var stats struct {
+			ImageCount *int
+			ServerURL  string
+		}
+		body := i.want(200, "GET", "/api/2023-12-28/stats", auth)
+		if err := json.Unmarshal([]byte(body), &stats); err != nil || stats.ImageCount == nil || *stats.ImageCount != want || stats.ServerURL != i.Registry {
+			t.Errorf("stats = %s (%v), want %d images at %s", body, err, want, i.Registry)
+		}
+	}
+	if body := i.want(401, "GET", "/api/2023-12-28/stats", authn.Anonymous); !strings.HasPrefix(body, `{"msg":"`) {
+		t.Errorf("stats for nobody = %s, want a msg", body)
+	}
+	i.want(401, "POST", "/api/2023-12-28/disable", apiKey("apikey-abcdefgh"))
+
+	i.want(200, "POST", "/api/2023-12-28/disable", first)
+	if body := i.want(403, "GET", "/v2/", first); !strings.Contains(body, "not enabled for "+i.Contexts[0]) || !strings.Contains(body, `"DENIED"`) {
+		t.Errorf("GET /v2/ where it is disabled = %s, want it to say so", body)
+	}
+	i.want(200, "GET", "/v2/", second)
+	i.want(200, "POST", "/api/2023-12-28/enable", first)
+	i.want(200, "GET", "/v2/app/tags/list", first)
+}
+
+func TestDataOutlivesARestart(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	before := start(t, dev.Options{Data: data})
+	auth := before.login("")
+	kept, err := (&oauth.Client{BaseURL: before.Identity}).CreateKey(t.Context(), secret.String(auth.Password), before.Contexts[0], "laptop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := before.push("app:v1", auth).Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	before.stop()
+
+	after := start(t, dev.Options{Data: data})
+	if after.Password != before.Password || after.APIKey != before.APIKey || after.PublicKey != before.PublicKey || !slices.Equal(after.Contexts, before.Contexts) {
+		t.Error("a restart makes another user")
+	}
+	after.login("")
+	for name, auth := range map[string]authn.Authenticator{"the old token": auth, "the API key": apiKey(after.APIKey), "a kept key": apiKey(kept.Reveal())} {
+		if got, err := after.pull("app:v1", auth); got != want || err != nil {
+			t.Errorf("with %s after a restart: pulled %v, %v, want %v", name, got, err, want)
+		}
+	}
+	if err := after.IdentityService.DeleteKey(after.APIKey); err != nil {
+		t.Fatal(err)
+	}
+	after.stop()
+
+	again := start(t, dev.Options{Data: data})
+	if again.APIKey == after.APIKey {
+		t.Error("the deleted API key is still offered")
+	}
+	again.want(200, "GET", "/v2/", apiKey(again.APIKey))
+	again.want(401, "GET", "/v2/", apiKey(after.APIKey))
+}
+
+func TestNoDataIsAnotherUserEachTime(t *testing.T) {
+	a, b := start(t, dev.Options{}), start(t, dev.Options{})
+	if a.Password == b.Password || a.APIKey == b.APIKey || a.PublicKey == b.PublicKey || a.Contexts[0] == b.Contexts[0] {
+		t.Error("two instances share secrets")
+	}
+	b.want(401, "GET", "/v2/", a.login(""))
+}
+
+func TestSecretsAreTheOwnersOnly(t *testing.T) {
+	data := t.TempDir()
+	i := start(t, dev.Options{Data: data})
+	i.push("app:v1", i.login(""))
+	found := 0
+	err := filepath.WalkDir(data, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		if !bytes.Contains(text, []byte(i.Password)) && !bytes.Contains(text, []byte(i.APIKey)) {
+			return nil
+		}
+		found++
+		info, err := d.Info()
+		if runtime.GOOS != "windows" && info.Mode().Perm() != 0o600 {
+			t.Errorf("%s holds secrets with mode %v, want 0600", path, info.Mode().Perm())
+		}
+		return err
+	})
+	if err != nil || found != 1 {
+		t.Errorf("%d files hold the secrets (%v), want 1", found, err)
+	}
+}
+
+func TestBrokenStateIsNamedNotReplaced(t *testing.T) {
+	for _, text := range []string{"", "not JSON canary", `{"password":"canary","signingKey":"Y2FuYXJ5"}`} {
+		data := t.TempDir()
+		path := filepath.Join(data, "dev.json")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := dev.Start(t.Context(), dev.Options{Data: data})
+		if err == nil || !strings.Contains(err.Error(), path) || strings.Contains(err.Error(), "canary") {
+			t.Errorf("Start with the state %q: %v, want an error that names the file and not what is in it", text, err)
+		}
+		if left, err := os.ReadFile(path); string(left) != text || err != nil {
+			t.Errorf("Start has changed the state %q to %q (%v)", text, left, err)
+		}
+	}
+}
+
+func TestOnlyLoopback(t *testing.T) {
+	for _, addr := range []string{":0", "0.0.0.0:0", "[::]:0", "192.0.2.1:0", "[2001:db8::1]:0", "127.0.0.1", "127.0.0.1:http-nonsense", "[::ffff:192.0.2.1]:0"} {
+		for name, o := range map[string]dev.Options{"registry": {Addr: addr}, "identity service": {IdentityAddr: addr}} {
+			if _, err := dev.Start(t.Context(), o); err == nil || !strings.HasPrefix(err.Error(), name+": ") {
+				t.Errorf("%s at %s: %v, want an error that says whose address it is", name, addr, err)
+			}
+		}
+	}
+}
+
+func TestAddressInUseFreesTheOther(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	free := start(t, dev.Options{})
+	free.stop()
+	if _, err := dev.Start(t.Context(), dev.Options{Addr: free.Registry, IdentityAddr: taken.Addr().String()}); err == nil {
+		t.Fatal("Start takes an address that is in use")
+	}
+	start(t, dev.Options{Addr: free.Registry})
+}
+
+func TestStopLetsRequestsEnd(t *testing.T) {
+	i := start(t, dev.Options{})
+	token := i.login("")
+	started, _ := i.do("POST", "/v2/app/blobs/uploads/", token)
+	blob := []byte("a layer")
+	body, upload := io.Pipe()
+	req, err := http.NewRequestWithContext(t.Context(), "PUT", fmt.Sprintf("%s&digest=sha256:%x", started.Header.Get("Location"), sha256.Sum256(blob)), body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.SetBasicAuth(token.Username, token.Password)
+	req.Header.Set("Expect", "100-continue")
+	transport := &http.Transport{ExpectContinueTimeout: time.Hour}
+	defer transport.CloseIdleConnections()
+	status := make(chan int)
+	go func() {
+		defer close(status)
+		resp, err := transport.RoundTrip(req)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		resp.Body.Close()
+		status <- resp.StatusCode
+	}()
+	// The registry has to ask for the body before anybody reads it.
+	if _, err := upload.Write(blob); err != nil {
+		t.Fatal(err)
+	}
+	stopped := make(chan struct{})
+	go func() { i.stop(); close(stopped) }()
+	upload.Close()
+	if got := <-status; got != http.StatusCreated {
+		t.Errorf("an upload that is under way at the end = %d, want 201", got)
+	}
+	<-stopped
+	if _, err := net.Dial("tcp", i.Registry); err == nil {
+		t.Error("after the end the registry still listens")
+	}
+}
+
+// syncBuffer is a [bytes.Buffer] for several goroutines.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+func TestRefusalsAreLoggedWithoutSecrets(t *testing.T) {
+	var out syncBuffer
+	i := start(t, dev.Options{Log: slog.New(slog.NewTextHandler(&out, nil))})
+	i.want(401, "GET", "/v2/app/manifests/v1?apiKey=canary", bearer("canary.canary.canary"))
+	i.want(401, "GET", "/v2/app/manifests/v1", apiKey("apikey-canary01"))
+	if got := out.String(); strings.Contains(got, "canary") || strings.Count(got, "request refused") != 2 {
+		t.Errorf("logged: %s, want two refusals and no secret", got)
+	}
+}
