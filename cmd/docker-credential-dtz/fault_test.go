@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,6 +16,7 @@ type fault struct {
 	status      int
 	contentType string
 	body        string
+	echo        bool
 	faulty      map[string]int // requests that were answered so, by path
 }
 
@@ -30,13 +32,17 @@ func (f *fault) calls(path string) int {
 	return f.faulty[path]
 }
 
-// set takes "works", or "answers", a status, and maybe a content type and body.
+// set takes "works", or "echoes": 401 with all that was sent, or "answers", a
+// status, and maybe a content type and body.
 func (f *fault) set(args []string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.status, f.contentType, f.body = 0, "", ""
+	f.status, f.contentType, f.body, f.echo = 0, "", "", false
 	switch {
 	case args[0] == "works":
+		return nil
+	case args[0] == "echoes":
+		f.status, f.contentType, f.echo = http.StatusUnauthorized, "application/json", true
 		return nil
 	case args[0] == "answers" && (len(args) == 2 || len(args) == 4):
 		status, err := strconv.Atoi(args[1])
@@ -52,7 +58,7 @@ func (f *fault) set(args []string) error {
 func (f *fault) around(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		f.mu.Lock()
-		status, contentType, body := f.status, f.contentType, f.body
+		status, contentType, body, echo := f.status, f.contentType, f.body, f.echo
 		if status != 0 {
 			f.faulty[r.URL.Path]++
 		}
@@ -62,7 +68,11 @@ func (f *fault) around(next http.Handler) http.Handler {
 			return
 		}
 		// The request is read: a real server does that too.
-		_, _ = io.Copy(io.Discard, r.Body)
+		sent, _ := io.ReadAll(r.Body)
+		if echo {
+			msg, _ := json.Marshal(map[string]string{"msg": fmt.Sprint(r.URL, r.Header, string(sent))})
+			body = string(msg)
+		}
 		w.Header().Set("Content-Type", contentType)
 		w.WriteHeader(status)
 		_, _ = io.WriteString(w, body)
