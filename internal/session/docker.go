@@ -99,7 +99,7 @@ func (k keeping) apiKey(ctx context.Context, given secret.String) error {
 		return err
 	}
 	b, bound := k.conf.Lookup(k.address)
-	if own, _, err := k.s.Env.key(b); err == nil && own == key {
+	if own, _, err := k.s.environmentOf(k.address, b, bound).key(b); err == nil && own == key {
 		return nil // the environment's own key, handed out as the fall-back
 	}
 	place := k.place()

@@ -111,40 +111,48 @@ func (e Environment) emptyNote() string {
 	return " (" + strings.Join(e.empty, " and ") + " set but empty)"
 }
 
-// fromEnvironment returns the environment's credential for r, or nil if it has
-// none, and what is to be said of what was passed over.
+// environmentOf is the environment as far as it concerns the address.
 //
 // A credential of the environment belongs to the environment's identity
 // service. An address that is bound to another one gets it only if
 // DTZ_REGISTRIES says so: else a token of the platform would go to a registry
 // that somebody tries out on the side.
+func (s *Session) environmentOf(address config.Address, b config.Binding, bound bool) Environment {
+	identity, err := s.Env.IdentityURL()
+	if bound && (err != nil || b.Identity != identity) && !address.IsPlatform() && !s.Env.lists(address) {
+		return Environment{}
+	}
+	return s.Env
+}
+
+// fromEnvironment returns the environment's credential for r, or nil if it has
+// none, and what is to be said of what was passed over. A configured API-key
+// file counts as the environment's.
 func (s *Session) fromEnvironment(ctx context.Context, r Request, b config.Binding, bound bool) (*Credential, []string, error) {
-	notes := s.Env.notes
+	env := s.environmentOf(r.Address, b, bound)
+	notes := env.notes
 	fail := func(what string, err error) (*Credential, []string, error) {
 		return nil, notes, &Error{Outcome: Misconfigured, What: what, Remedy: "unset or mend it", Err: err}
 	}
 	identity := b.Identity // for a configured file
-	contextID := first(r.Context, first(s.Env.contextID, b.Context))
-	key, source, err := s.Env.key(b)
+	contextID := first(r.Context, first(env.contextID, b.Context))
+	key, source, err := env.key(b)
 	if err != nil {
 		return fail(err.Error(), err)
 	}
 	if source != FromBoundFile {
-		if identity, err = s.Env.IdentityURL(); err != nil && s.Env.Precedence() != "" {
+		if identity, err = env.IdentityURL(); err != nil && env.Precedence() != "" {
 			return fail(err.Error(), err)
-		}
-		if bound && b.Identity != identity && !r.Address.IsPlatform() && !s.Env.lists(r.Address) {
-			return nil, nil, nil
 		}
 	}
 	if key != "" {
 		cred, err := s.fromKey(ctx, r, key, source, identity, contextID)
 		return cred, notes, err
 	}
-	if s.Env.accessToken == "" {
+	if env.accessToken == "" {
 		return nil, notes, nil
 	}
-	claims, err := oauth.ParseClaims(s.Env.accessToken.Reveal())
+	claims, err := oauth.ParseClaims(env.accessToken.Reveal())
 	switch {
 	case err != nil:
 		notes = append(notes, "DTZ_ACCESS_TOKEN is not a token: "+err.Error())
@@ -155,7 +163,7 @@ func (s *Session) fromEnvironment(ctx context.Context, r Request, b config.Bindi
 	case contextID != "" && !platform.SameID(contextID, claims.Context):
 		notes = append(notes, fmt.Sprintf("DTZ_ACCESS_TOKEN is for %s and not for %s", oauth.Clean(claims.Context), contextID))
 	default:
-		return &Credential{Username: UserBearer, Secret: s.Env.accessToken, Source: FromAccessToken}, notes, nil
+		return &Credential{Username: UserBearer, Secret: env.accessToken, Source: FromAccessToken}, notes, nil
 	}
 	return nil, notes, nil
 }
