@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/config"
@@ -130,7 +131,7 @@ func (s *Session) environmentOf(address config.Address, b config.Binding, bound 
 // file counts as the environment's.
 func (s *Session) fromEnvironment(ctx context.Context, r Request, b config.Binding, bound bool) (*Credential, []string, error) {
 	env := s.environmentOf(r.Address, b, bound)
-	notes := env.notes
+	notes := slices.Clip(env.notes) // what is appended belongs to this answer
 	fail := func(what string, err error) (*Credential, []string, error) {
 		return nil, notes, &Error{Outcome: Misconfigured, What: what, Remedy: "unset or mend it", Err: err}
 	}
