@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -192,6 +193,9 @@ const maxKeyFile = 4096
 // secrets, or a pipe.
 func readKey(path string, source Source) (secret.String, Source, error) {
 	f, err := os.Open(path)
+	if err != nil && strings.HasPrefix(filepath.Base(path), "apikey-") { // the error would quote it
+		return "", "", fmt.Errorf("%s holds an API key and not the name of a file", source)
+	}
 	if err != nil {
 		return "", "", fmt.Errorf("%s: %w", source, err)
 	}
