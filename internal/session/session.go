@@ -104,8 +104,11 @@ func (s *Session) fromBinding(ctx context.Context, r Request, conf *config.Confi
 	}
 	cred, err := s.Login(ctx, place, first(r.Context, b.Context))
 	var e *Error
-	if errors.As(err, &e) && e.Remedy == "" {
-		e.Remedy = Run(loginCommand(r.Address, b.Profile))
+	if errors.As(err, &e) {
+		e.What += s.Env.emptyNote()
+		if e.Remedy == "" {
+			e.Remedy = Run(loginCommand(r.Address, b.Profile))
+		}
 	}
 	return cred, err
 }
