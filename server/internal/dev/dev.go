@@ -90,31 +90,31 @@ func (i *Instance) Wait() error {
 
 // build makes both services and fills in i. It returns the registry.
 func (i *Instance) build(o Options, log *slog.Logger) (http.Handler, error) {
-	state, err := openState(o.Data)
+	saved, err := openState(o.Data)
 	if err != nil {
 		return nil, err
 	}
-	key, err := state.signingKey()
+	key, err := saved.signingKey()
 	if err != nil {
 		return nil, err
 	}
 	i.IdentityService, err = identity.New(identity.Config{
-		Users:       append([]identity.User{state.user()}, o.Users...),
+		Users:       append([]identity.User{saved.user()}, o.Users...),
 		Now:         o.Now,
 		Lifetime:    o.TokenLifetime,
 		Key:         key,
 		KeyID:       keyID,
-		APIKeys:     state.APIKeys,
-		SaveAPIKeys: state.saveAPIKeys,
+		APIKeys:     saved.APIKeys,
+		SaveAPIKeys: saved.saveAPIKeys,
 	})
 	if err != nil {
 		return nil, err
 	}
-	if err := state.ensureAPIKey(i.IdentityService); err != nil {
+	if err := saved.ensureAPIKey(i.IdentityService); err != nil {
 		return nil, err
 	}
-	i.Username, i.Password, i.APIKey = state.Username, state.Password, state.APIKey
-	i.Contexts = slices.Clone(state.Contexts)
+	i.Username, i.Password, i.APIKey = saved.Username, saved.Password, saved.APIKey
+	i.Contexts = slices.Clone(saved.Contexts)
 	i.PublicKey = i.IdentityService.PublicKeyPEM()
 
 	verifier, err := registry.NewVerifier(registry.Config{

@@ -1,20 +1,10 @@
 package dev_test
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/json"
-	"fmt"
 	"io"
-	"io/fs"
-	"log/slog"
-	"net"
 	"net/http"
-	"os"
-	"path/filepath"
-	"runtime"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -205,16 +195,24 @@ func TestContextsAreApart(t *testing.T) {
 	}
 }
 
-func TestWhoIsRefused(t *testing.T) {
-	bob := identity.User{
-		Name: "bob", Password: "hunter2", Subject: "identity-bob00001", Contexts: []string{"context-bob00001"},
-		Roles: []string{"https://dtz.rocks/containers/admin/{context_id}"},
-	}
-	i := start(t, dev.Options{Users: []identity.User{bob}})
-	token, err := i.IdentityService.Issue(bob.Subject, "")
+// bob may log in, but lacks the registry's role.
+var bob = identity.User{
+	Name: "bob", Password: "hunter2", Subject: "identity-bob00001", Contexts: []string{"context-bob00001"},
+	Roles: []string{"https://dtz.rocks/containers/admin/{context_id}"},
+}
+
+// issue is a token that nobody has logged in for.
+func (i *instance) issue(u identity.User) *authn.Basic {
+	i.t.Helper()
+	token, err := i.IdentityService.Issue(u.Subject, "")
 	if err != nil {
-		t.Fatal(err)
+		i.t.Fatal(err)
 	}
+	return bearer(token)
+}
+
+func TestWhoIsRefused(t *testing.T) {
+	i := start(t, dev.Options{Users: []identity.User{bob}})
 	deleted, err := i.IdentityService.CreateKey(bob.Subject, "", "")
 	if err != nil {
 		t.Fatal(err)
@@ -233,7 +231,7 @@ func TestWhoIsRefused(t *testing.T) {
 		{"somebody with nonsense for a token", bearer("a.b.c"), 401, `"UNAUTHORIZED"`},
 		{"somebody with an unknown API key", apiKey("apikey-abcdefgh"), 401, `"UNAUTHORIZED"`},
 		{"somebody with a deleted API key", apiKey(deleted), 401, `"UNAUTHORIZED"`},
-		{"bob, who lacks the registry's role", bearer(token), 403, platform.RoleFor(platform.RegistryRole, "context-bob00001")},
+		{"bob, who lacks the registry's role", i.issue(bob), 403, platform.RoleFor(platform.RegistryRole, bob.Contexts[0])},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -268,7 +266,7 @@ func TestTokenEndsOnTheSecond(t *testing.T) {
 }
 
 func TestManagementAPI(t *testing.T) {
-	i := start(t, dev.Options{})
+	i := start(t, dev.Options{Users: []identity.User{bob}})
 	first, second := i.login(i.Contexts[0]), i.login(i.Contexts[1])
 	i.push("app:v1", first)
 	i.push("app:v2", first)
@@ -287,6 +285,9 @@ func TestManagementAPI(t *testing.T) {
 	if body := i.want(401, "GET", "/api/2023-12-28/stats", authn.Anonymous); !strings.HasPrefix(body, `{"msg":"`) {
 		t.Errorf("stats for nobody = %s, want a msg", body)
 	}
+	if body := i.want(403, "GET", "/api/2023-12-28/stats", i.issue(bob)); !strings.Contains(body, platform.RoleFor(platform.RegistryRole, bob.Contexts[0])) {
+		t.Errorf("stats without the role = %s, want it named", body)
+	}
 	i.want(401, "POST", "/api/2023-12-28/disable", apiKey("apikey-abcdefgh"))
 
 	i.want(200, "POST", "/api/2023-12-28/disable", first)
@@ -296,187 +297,4 @@ func TestManagementAPI(t *testing.T) {
 	i.want(200, "GET", "/v2/", second)
 	i.want(200, "POST", "/api/2023-12-28/enable", first)
 	i.want(200, "GET", "/v2/app/tags/list", first)
-}
-
-func TestDataOutlivesARestart(t *testing.T) {
-	data := filepath.Join(t.TempDir(), "data")
-	before := start(t, dev.Options{Data: data})
-	auth := before.login("")
-	kept, err := (&oauth.Client{BaseURL: before.Identity}).CreateKey(t.Context(), secret.String(auth.Password), before.Contexts[0], "laptop")
-	if err != nil {
-		t.Fatal(err)
-	}
-	want, err := before.push("app:v1", auth).Digest()
-	if err != nil {
-		t.Fatal(err)
-	}
-	before.stop()
-
-	after := start(t, dev.Options{Data: data})
-	if after.Password != before.Password || after.APIKey != before.APIKey || after.PublicKey != before.PublicKey || !slices.Equal(after.Contexts, before.Contexts) {
-		t.Error("a restart makes another user")
-	}
-	after.login("")
-	for name, auth := range map[string]authn.Authenticator{"the old token": auth, "the API key": apiKey(after.APIKey), "a kept key": apiKey(kept.Reveal())} {
-		if got, err := after.pull("app:v1", auth); got != want || err != nil {
-			t.Errorf("with %s after a restart: pulled %v, %v, want %v", name, got, err, want)
-		}
-	}
-	if err := after.IdentityService.DeleteKey(after.APIKey); err != nil {
-		t.Fatal(err)
-	}
-	after.stop()
-
-	again := start(t, dev.Options{Data: data})
-	if again.APIKey == after.APIKey {
-		t.Error("the deleted API key is still offered")
-	}
-	again.want(200, "GET", "/v2/", apiKey(again.APIKey))
-	again.want(401, "GET", "/v2/", apiKey(after.APIKey))
-}
-
-func TestNoDataIsAnotherUserEachTime(t *testing.T) {
-	a, b := start(t, dev.Options{}), start(t, dev.Options{})
-	if a.Password == b.Password || a.APIKey == b.APIKey || a.PublicKey == b.PublicKey || a.Contexts[0] == b.Contexts[0] {
-		t.Error("two instances share secrets")
-	}
-	b.want(401, "GET", "/v2/", a.login(""))
-}
-
-func TestSecretsAreTheOwnersOnly(t *testing.T) {
-	data := t.TempDir()
-	i := start(t, dev.Options{Data: data})
-	i.push("app:v1", i.login(""))
-	found := 0
-	err := filepath.WalkDir(data, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		if !bytes.Contains(text, []byte(i.Password)) && !bytes.Contains(text, []byte(i.APIKey)) {
-			return nil
-		}
-		found++
-		info, err := d.Info()
-		if runtime.GOOS != "windows" && info.Mode().Perm() != 0o600 {
-			t.Errorf("%s holds secrets with mode %v, want 0600", path, info.Mode().Perm())
-		}
-		return err
-	})
-	if err != nil || found != 1 {
-		t.Errorf("%d files hold the secrets (%v), want 1", found, err)
-	}
-}
-
-func TestBrokenStateIsNamedNotReplaced(t *testing.T) {
-	for _, text := range []string{"", "not JSON canary", `{"password":"canary","signingKey":"Y2FuYXJ5"}`} {
-		data := t.TempDir()
-		path := filepath.Join(data, "dev.json")
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		_, err := dev.Start(t.Context(), dev.Options{Data: data})
-		if err == nil || !strings.Contains(err.Error(), path) || strings.Contains(err.Error(), "canary") {
-			t.Errorf("Start with the state %q: %v, want an error that names the file and not what is in it", text, err)
-		}
-		if left, err := os.ReadFile(path); string(left) != text || err != nil {
-			t.Errorf("Start has changed the state %q to %q (%v)", text, left, err)
-		}
-	}
-}
-
-func TestOnlyLoopback(t *testing.T) {
-	for _, addr := range []string{":0", "0.0.0.0:0", "[::]:0", "192.0.2.1:0", "[2001:db8::1]:0", "127.0.0.1", "127.0.0.1:http-nonsense", "[::ffff:192.0.2.1]:0"} {
-		for name, o := range map[string]dev.Options{"registry": {Addr: addr}, "identity service": {IdentityAddr: addr}} {
-			if _, err := dev.Start(t.Context(), o); err == nil || !strings.HasPrefix(err.Error(), name+": ") {
-				t.Errorf("%s at %s: %v, want an error that says whose address it is", name, addr, err)
-			}
-		}
-	}
-}
-
-func TestAddressInUseFreesTheOther(t *testing.T) {
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer taken.Close()
-	free := start(t, dev.Options{})
-	free.stop()
-	if _, err := dev.Start(t.Context(), dev.Options{Addr: free.Registry, IdentityAddr: taken.Addr().String()}); err == nil {
-		t.Fatal("Start takes an address that is in use")
-	}
-	start(t, dev.Options{Addr: free.Registry})
-}
-
-func TestStopLetsRequestsEnd(t *testing.T) {
-	i := start(t, dev.Options{})
-	token := i.login("")
-	started, _ := i.do("POST", "/v2/app/blobs/uploads/", token)
-	blob := []byte("a layer")
-	body, upload := io.Pipe()
-	req, err := http.NewRequestWithContext(t.Context(), "PUT", fmt.Sprintf("%s&digest=sha256:%x", started.Header.Get("Location"), sha256.Sum256(blob)), body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.SetBasicAuth(token.Username, token.Password)
-	req.Header.Set("Expect", "100-continue")
-	transport := &http.Transport{ExpectContinueTimeout: time.Hour}
-	defer transport.CloseIdleConnections()
-	status := make(chan int)
-	go func() {
-		defer close(status)
-		resp, err := transport.RoundTrip(req)
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		resp.Body.Close()
-		status <- resp.StatusCode
-	}()
-	// The registry has to ask for the body before anybody reads it.
-	if _, err := upload.Write(blob); err != nil {
-		t.Fatal(err)
-	}
-	stopped := make(chan struct{})
-	go func() { i.stop(); close(stopped) }()
-	upload.Close()
-	if got := <-status; got != http.StatusCreated {
-		t.Errorf("an upload that is under way at the end = %d, want 201", got)
-	}
-	<-stopped
-	if _, err := net.Dial("tcp", i.Registry); err == nil {
-		t.Error("after the end the registry still listens")
-	}
-}
-
-// syncBuffer is a [bytes.Buffer] for several goroutines.
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
-
-func TestRefusalsAreLoggedWithoutSecrets(t *testing.T) {
-	var out syncBuffer
-	i := start(t, dev.Options{Log: slog.New(slog.NewTextHandler(&out, nil))})
-	i.want(401, "GET", "/v2/app/manifests/v1?apiKey=canary", bearer("canary.canary.canary"))
-	i.want(401, "GET", "/v2/app/manifests/v1", apiKey("apikey-canary01"))
-	if got := out.String(); strings.Contains(got, "canary") || strings.Count(got, "request refused") != 2 {
-		t.Errorf("logged: %s, want two refusals and no secret", got)
-	}
 }
