@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"strings"
@@ -109,3 +110,6 @@ func answers(status int, msg string) fault {
 		fmt.Fprintf(w, `{"msg":%q}`, msg)
 	}}
 }
+
+// discard keeps a server's complaints about its clients out of the tests' output.
+var discard = log.New(io.Discard, "", 0)
