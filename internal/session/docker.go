@@ -59,7 +59,11 @@ func (k keeping) token(ctx context.Context, given secret.String) error {
 	}
 	place := k.place()
 	if b, bound := k.conf.Lookup(k.address); bound {
-		if at, login := k.login(ctx, b); login != nil && platform.SameID(login.Subject, claims.Subject) {
+		at, login, err := k.login(ctx, b)
+		if err != nil {
+			return err
+		}
+		if login != nil && platform.SameID(login.Subject, claims.Subject) {
 			if login.Key != "" || login.Newest().Valid(k.s.Now()) {
 				if platform.SameID(first(b.Context, login.Context), claims.Context) {
 					return nil
@@ -146,21 +150,26 @@ func (k keeping) place() config.Login {
 	return place
 }
 
-// login is the login that b names, nil if there is none that can be read.
-func (k keeping) login(ctx context.Context, b config.Binding) (config.Login, *store.Login) {
+// login is the login that b names, nil if there is none. One that is out of
+// reach is an error: it may be its own token that Docker has brought back.
+func (k keeping) login(ctx context.Context, b config.Binding) (config.Login, *store.Login, error) {
 	place, found := k.conf.Place(b.Identity, b.Profile)
 	if !found {
-		return place, nil
+		return place, nil, nil
 	}
 	at, err := k.s.open(place)
 	if err != nil {
-		return place, nil
+		return place, nil, err
 	}
 	login, err := at.store.Load(ctx, at.key)
-	if err != nil {
-		return place, nil
+	if err == nil {
+		return place, login, nil
 	}
-	return place, login
+	var e *Error
+	if err := fromStore(err); !errors.As(err, &e) || e.Outcome != NotLoggedIn {
+		return place, nil, err
+	}
+	return place, nil, nil
 }
 
 func (k keeping) keep(ctx context.Context, place config.Login, login *store.Login) error {
