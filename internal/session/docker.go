@@ -58,20 +58,17 @@ func (k keeping) token(ctx context.Context, given secret.String) error {
 		return nil
 	}
 	place := k.place()
+	var ended *store.Login // of the same person: the new token revives it
 	if b, bound := k.conf.Lookup(k.address); bound {
 		at, login, err := k.login(ctx, b)
 		if err != nil {
 			return err
 		}
-		if login != nil && platform.SameID(login.Subject, claims.Subject) {
+		if login != nil && platform.SameID(login.Subject, claims.Subject) && platform.SameID(first(b.Context, login.Context), claims.Context) {
 			if login.Key != "" || login.Newest().Valid(k.s.Now()) {
-				if platform.SameID(first(b.Context, login.Context), claims.Context) {
-					return nil
-				}
-			} else {
-				// The same person's login has ended: the new token revives it.
-				place = at
+				return nil
 			}
+			place, ended = at, login
 		}
 	}
 	client, err := k.s.Identity(place.Identity)
@@ -82,7 +79,12 @@ func (k keeping) token(ctx context.Context, given secret.String) error {
 	if err := refusedAtDocker(err, "the token was refused"); err != nil {
 		return err
 	}
-	return k.keep(ctx, place, FromToken(store.Adopted, "", got))
+	login := FromToken(store.Adopted, "", got)
+	if ended != nil {
+		// The token's context may be this address's alone.
+		login.User, login.Context = ended.User, ended.Context
+	}
+	return k.keep(ctx, place, login)
 }
 
 // echoes reports whether the token is of the subject and scope that the
