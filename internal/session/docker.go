@@ -57,7 +57,7 @@ func (k keeping) token(ctx context.Context, given secret.String) error {
 	if k.echoes(ctx, claims) {
 		return nil
 	}
-	place := k.place()
+	var place config.Login
 	var ended *store.Login // of the same person: the new token revives it
 	if b, bound := k.conf.Lookup(k.address); bound {
 		at, login, err := k.login(ctx, b)
@@ -69,6 +69,11 @@ func (k keeping) token(ctx context.Context, given secret.String) error {
 				return nil
 			}
 			place, ended = at, login
+		}
+	}
+	if ended == nil {
+		if place, err = k.place(); err != nil {
+			return err
 		}
 	}
 	client, err := k.s.Identity(place.Identity)
@@ -108,7 +113,10 @@ func (k keeping) apiKey(ctx context.Context, given secret.String) error {
 	if own, _, err := k.s.environmentOf(k.address, b, bound).key(b); err == nil && own == key {
 		return nil // the environment's own key, handed out as the fall-back
 	}
-	place := k.place()
+	place, err := k.place()
+	if err != nil {
+		return err
+	}
 	client, err := k.s.Identity(place.Identity)
 	if err != nil {
 		return err
@@ -138,18 +146,22 @@ func refusedAtDocker(err error, refused string) error {
 
 // place is where a login that docker login brings belongs: in a profile named
 // after the address, at the address's identity service.
-func (k keeping) place() config.Login {
+func (k keeping) place() (config.Login, error) {
 	place := config.Login{Profile: string(k.address), Store: k.newStore}
 	if b, bound := k.conf.Lookup(k.address); bound {
 		place.Identity = b.Identity
 	}
-	if url, err := k.s.Env.IdentityURL(); err == nil && (place.Identity == "" || k.s.Env.NamesIdentity()) {
+	if place.Identity == "" || k.s.Env.NamesIdentity() {
+		url, err := k.s.Env.IdentityURL()
+		if err != nil {
+			return place, err
+		}
 		place.Identity = url
 	}
 	if at, found := k.conf.Place(place.Identity, place.Profile); found {
 		place.Store = at.Store
 	}
-	return place
+	return place, nil
 }
 
 // login is the login that b names, nil if there is none. One that is out of
