@@ -201,6 +201,9 @@ func (k keeping) keep(ctx context.Context, place config.Login, login *store.Logi
 // its last address the login goes. An address that has no binding is no error.
 // The note, if any, is for a person.
 func (s *Session) Erase(ctx context.Context, address config.Address) (note string, err error) {
+	if s.ConfigPath == "" {
+		return "", nil // without a home nothing has ever been kept
+	}
 	conf, err := config.Load(s.ConfigPath)
 	if err != nil {
 		return "", s.explain(err, address, nil)
