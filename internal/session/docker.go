@@ -176,14 +176,10 @@ func (k keeping) login(ctx context.Context, b config.Binding) (config.Login, *st
 		return place, nil, err
 	}
 	login, err := at.store.Load(ctx, at.key)
-	if err == nil {
-		return place, login, nil
+	if err != nil && !noLogin(err) {
+		return place, nil, fromStore(err)
 	}
-	var e *Error
-	if err := fromStore(err); !errors.As(err, &e) || e.Outcome != NotLoggedIn {
-		return place, nil, err
-	}
-	return place, nil, nil
+	return place, login, nil
 }
 
 func (k keeping) keep(ctx context.Context, place config.Login, login *store.Login) error {
@@ -256,7 +252,7 @@ func (s *Session) List(ctx context.Context) (map[string]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		if _, err := at.store.Load(ctx, at.key); errors.Is(err, store.ErrNotFound) {
+		if _, err := at.store.Load(ctx, at.key); noLogin(err) {
 			continue
 		} else if err != nil {
 			return nil, fromStore(err)

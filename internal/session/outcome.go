@@ -113,13 +113,19 @@ func reason(e *oauth.Error) string {
 	return answered
 }
 
+// noLogin reports whether a store says that there is no login, or none that can
+// ever be read.
+func noLogin(err error) bool {
+	var damaged *store.DamagedError
+	return errors.Is(err, store.ErrNotFound) || errors.As(err, &damaged)
+}
+
 func fromStore(err error) error {
 	e := &Error{What: err.Error(), Err: err}
-	var damaged *store.DamagedError
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		e.Outcome, e.What = NotLoggedIn, "not logged in"
-	case errors.As(err, &damaged):
+	case noLogin(err):
 		e.Outcome = NotLoggedIn
 	default:
 		e.Outcome = StoreAway

@@ -142,9 +142,8 @@ func (s *Session) SignOut(ctx context.Context, place config.Login) error {
 // forget is called with the slot held.
 func (l *loginAt) forget(ctx context.Context) error {
 	login, err := l.store.Load(ctx, l.key)
-	var damaged *store.DamagedError
 	switch {
-	case errors.Is(err, store.ErrNotFound), errors.As(err, &damaged):
+	case noLogin(err):
 		login = &store.Login{}
 	case err != nil:
 		return fromStore(err)
