@@ -45,7 +45,10 @@ func (s *Session) SignIn(ctx context.Context, place config.Login, login *store.L
 		}
 		return nil
 	})
-	if err != nil {
+	switch {
+	case err != nil && old != nil && stale == nil: // it goes on serving what it served
+		return nil, errors.Join(err, l.store.Save(ctx, l.key, old))
+	case err != nil:
 		return nil, errors.Join(err, l.store.Delete(ctx, l.key))
 	}
 	l.slot.ClearFailure()
