@@ -170,23 +170,24 @@ func (l *loginAt) forget(ctx context.Context) error {
 }
 
 // revoke deletes a kept key at the identity service. A key that is gone already
-// is what was wanted.
+// is what was wanted. It takes a new token: of an older one a refusal would not
+// say whether the key is gone or the token was revoked.
 func (l *loginAt) revoke(ctx context.Context, login *store.Login) error {
-	token := login.Newest()
-	if !token.Valid(l.s.Now()) {
-		got, err := l.identity.APIKey(ctx, login.Key, "")
-		if err != nil {
-			return unlessGone(err)
-		}
-		token = fromAnswer(got)
+	got, err := l.identity.APIKey(ctx, login.Key, "")
+	if answered(err, http.StatusUnauthorized) {
+		return nil
 	}
-	return unlessGone(l.identity.DeleteKey(ctx, token.Access, login.Key))
-}
-
-func unlessGone(err error) error {
-	var answer *oauth.Error
-	if errors.As(err, &answer) && (answer.Status == http.StatusUnauthorized || answer.Status == http.StatusNotFound) {
+	if err != nil {
+		return err
+	}
+	err = l.identity.DeleteKey(ctx, got.Access, login.Key)
+	if answered(err, http.StatusNotFound) {
 		return nil
 	}
 	return err
+}
+
+func answered(err error, status int) bool {
+	var answer *oauth.Error
+	return errors.As(err, &answer) && answer.Status == status
 }
