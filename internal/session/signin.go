@@ -160,13 +160,14 @@ func (l *loginAt) forget(ctx context.Context) error {
 		c.Forget(l.key.Identity, l.key.Profile)
 		return nil
 	})
-	if err != nil || login.Method != store.KeptKey {
+	if login.Method != store.KeptKey {
 		return err
 	}
-	if err := l.revoke(ctx, login); err != nil {
-		return &UnrevokedError{login.Alias, err}
+	// Whatever came before: here nobody knows the key any more.
+	if failed := l.revoke(ctx, login); failed != nil {
+		return errors.Join(err, &UnrevokedError{login.Alias, failed})
 	}
-	return nil
+	return err
 }
 
 // revoke deletes a kept key at the identity service. A key that is gone already
