@@ -1,0 +1,182 @@
+package session
+
+import (
+	"maps"
+	"net/http"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/config"
+)
+
+// erase is docker logout, in a process of its own.
+func (w *world) erase(address config.Address) (note string) {
+	w.t.Helper()
+	note, err := w.process().Erase(w.ctx(), address)
+	w.must(err)
+	return note
+}
+
+func TestEraseEndsTheLoginWithItsLastAddress(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	key := w.loginKeep(registry, other)
+	for range 2 { // Docker calls it twice
+		if note := w.erase(other); note != "" {
+			t.Errorf("note = %q", note)
+		}
+	}
+	if w.stored(w.place("")) == nil || !w.keyWorks(key) {
+		t.Fatal("the login went with one of two addresses")
+	}
+	_, err := w.get(other)
+	wantError(t, err, NotOurs, "127.0.0.1:5000: ")
+	w.mustGet(registry, work)
+
+	for range 2 {
+		if note := w.erase(registry); note != "" {
+			t.Errorf("note = %q", note)
+		}
+	}
+	if w.stored(w.place("")) != nil || w.keyWorks(key) || len(w.config().Logins) != 0 {
+		t.Error("the login or its key is still there")
+	}
+	_, err = w.get(registry)
+	wantError(t, err, NotLoggedIn, `cr.dtz.rocks: not logged in; run "docker-credential-dtz login"`)
+}
+
+func TestEraseWithTheServiceAwayNamesTheKey(t *testing.T) {
+	t.Parallel()
+	for _, f := range []struct {
+		name  string
+		fault fault
+		why   string
+	}{
+		{"away", away, "dial tcp 127.0.0.1:1: connect: connection refused"},
+		{"broken", answers(http.StatusInternalServerError, ""), "identity service answered 500 Internal Server Error"},
+		{"refusing", answers(http.StatusForbidden, "no"), "identity service answered 403 Forbidden: no"},
+	} {
+		w := newWorld(t)
+		w.loginKeep(registry)
+		w.breakWith(f.fault)
+		want := `cr.dtz.rocks: the API key "` + alias + `" could not be deleted at the identity service: exchanging the API key: ` + f.why
+		if note := w.erase(registry); note != want {
+			t.Errorf("%s: note = %q, want %q", f.name, note, want)
+		}
+		if w.stored(w.place("")) != nil {
+			t.Errorf("%s: the login is still there", f.name)
+		}
+		if note := w.erase(registry); note != "" {
+			t.Errorf("%s: the second time, note = %q", f.name, note)
+		}
+	}
+}
+
+func TestEraseOfWhatIsNotThere(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name    string
+		prepare func(w *world, s *Session)
+		address config.Address
+		note    string
+	}{
+		{"a new machine", func(*world, *Session) {}, registry, ""},
+		{"no home", func(_ *world, s *Session) { s.ConfigPath, s.StateDir = "", "" }, registry, ""},
+		{"an address that is not ours", func(w *world, _ *Session) { w.login(registry) }, "ghcr.io", ""},
+		{
+			"another port of the platform's registry", func(w *world, _ *Session) { w.login(registry) }, "cr.dtz.rocks:3214",
+			`cr.dtz.rocks:3214: served by the login of cr.dtz.rocks, which stays; run "docker logout cr.dtz.rocks" to end it`,
+		},
+	} {
+		w := newWorld(t)
+		s := w.process()
+		tt.prepare(w, s)
+		for range 2 {
+			note, err := s.Erase(w.ctx(), tt.address)
+			if note != tt.note || err != nil {
+				t.Errorf("%s: Erase = %q, %v, want %q", tt.name, note, err, tt.note)
+			}
+		}
+		if len(w.config().Logins) > 0 {
+			w.mustGet(registry, work)
+		}
+	}
+}
+
+func TestEraseWithTheStoreAwayCanBeTriedAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	key := w.loginKeep(registry)
+	w.must(os.Chmod(w.loginFile(), 0o644))
+	if _, err := w.process().Erase(w.ctx(), registry); outcomeOf(err) != StoreAway {
+		t.Fatalf("error = %v, want StoreAway", err)
+	}
+	w.must(os.Chmod(w.loginFile(), 0o600))
+	w.erase(registry)
+	if w.stored(w.place("")) != nil || w.keyWorks(key) {
+		t.Error("the second try did not end the login")
+	}
+}
+
+func TestEraseOfDockerLogin(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.login(registry)
+	w.must(w.keep(other, UserBearer, w.token(bob, bobs)))
+	w.erase(other)
+	if w.stored(w.adopted(other)) != nil {
+		t.Error("the login of docker login is still there")
+	}
+	w.mustGet(registry, work)
+}
+
+func TestList(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	check := func(when string, want ...string) {
+		t.Helper()
+		got, err := w.process().List(w.ctx())
+		all := map[string]string{}
+		for _, address := range want {
+			all[address] = UserBearer
+		}
+		if err != nil || got == nil || !maps.Equal(got, all) {
+			t.Errorf("%s: List() = %v, %v, want %v", when, got, err, all)
+		}
+	}
+	check("on a new machine")
+	w.login(registry, other)
+	w.must(w.keep("127.0.0.1:6000", UserAPIKey, w.apiKey(bob)))
+	check("after two logins", "cr.dtz.rocks", "127.0.0.1:5000", "127.0.0.1:6000")
+	w.advance(48 * time.Hour)
+	check("after the end of one", "cr.dtz.rocks", "127.0.0.1:5000", "127.0.0.1:6000")
+	w.erase("127.0.0.1:6000")
+	check("after docker logout of the other", "cr.dtz.rocks", "127.0.0.1:5000")
+	w.loginAs("spare", w.passwordLogin("bob"))
+	check("with a login that serves nothing", "cr.dtz.rocks", "127.0.0.1:5000")
+}
+
+// A login that cannot be read is as good as none, and hides no other.
+func TestListWithADamagedLogin(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.login(registry)
+	w.must(os.WriteFile(w.loginFile(), []byte("{"), 0o600))
+	w.must(w.keep(other, UserBearer, w.token(bob, bobs)))
+	got, err := w.process().List(w.ctx())
+	if want := map[string]string{"127.0.0.1:5000": UserBearer}; err != nil || !maps.Equal(got, want) {
+		t.Errorf("List() = %v, %v, want %v", got, err, want)
+	}
+}
+
+func TestListWithTheStoreAway(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.login(registry)
+	w.must(os.Chmod(w.loginFile(), 0o644))
+	_, err := w.process().List(w.ctx())
+	if outcomeOf(err) != StoreAway {
+		t.Errorf("List() = %v, want StoreAway", err)
+	}
+}
