@@ -18,6 +18,7 @@ import (
 // output, no file in the open, no command line.
 func TestSecretsStaySecret(t *testing.T) {
 	testenv.Need(t, "keychain")
+	t.Parallel()
 	p := newPlace(t)
 	key, err := p.service.CreateKey("identity-alice123", "", "canary")
 	if err != nil {

@@ -44,6 +44,7 @@ func TestVerbsAnswerTheSameOnBothRoutes(t *testing.T) {
 // one that is, the login answers. The table is that of internal/config.
 func TestAddresses(t *testing.T) {
 	testenv.Need(t, "keychain")
+	t.Parallel()
 	p := newPlace(t)
 	p.login("--registry", "cr.dtz.rocks")
 	table, err := os.ReadFile(filepath.Join("..", "..", "internal", "config", "testdata", "addresses.tsv"))
@@ -147,6 +148,7 @@ func listFiles(t *testing.T, dir string) string {
 // A keychain that accepts a call and never answers: get ends in time and says so.
 func TestSilentKeychain(t *testing.T) {
 	testenv.Need(t, "keychain")
+	t.Parallel()
 	p := newPlace(t)
 	p.login()
 	p.setenv("DBUS_SESSION_BUS_ADDRESS", listenForVisitors(t).address)

@@ -41,9 +41,6 @@ func usagef(format string, args ...any) error {
 	return &usageError{fmt.Errorf(format, args...)}
 }
 
-// errSilent ends with exit 1 where all has been said already.
-var errSilent = errors.New("")
-
 // say writes a line for a person.
 func (sys system) say(format string, args ...any) {
 	fmt.Fprintf(sys.stderr, format+"\n", args...)

@@ -41,9 +41,11 @@ func jwt(t testing.TB, claims any) string {
 // tokenFor is alice's token for a context, made at monday for a day.
 func tokenFor(t testing.TB, contextID string) string {
 	t.Helper()
-	return jwt(t, map[string]any{"iss": "dtz.rocks", "aud": "dtz.rocks", "sub": alice, "scope": contextID,
+	return jwt(t, map[string]any{
+		"iss": "dtz.rocks", "aud": "dtz.rocks", "sub": alice, "scope": contextID,
 		"roles": []string{"https://dtz.rocks/containerregistry/admin/" + contextID}, "contexts": []string{ctxOne, ctxTwo},
-		"iat": monday.Unix(), "exp": monday.Add(24 * time.Hour).Unix()})
+		"iat": monday.Unix(), "exp": monday.Add(24 * time.Hour).Unix(),
+	})
 }
 
 // answerToken answers a token response, with monday's clock.

@@ -15,7 +15,8 @@ func Example() {
 	images := http.NotFoundHandler()
 
 	verifier, err := registry.NewVerifier(registry.Config{
-		Issuer: platform.Issuer, Audience: platform.Issuer, Keys: []registry.Key{registry.PlatformKey()}})
+		Issuer: platform.Issuer, Audience: platform.Issuer, Keys: []registry.Key{registry.PlatformKey()},
+	})
 	if err != nil {
 		log.Fatal(err)
 	}

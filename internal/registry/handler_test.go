@@ -254,8 +254,12 @@ func TestPolicy(t *testing.T) {
 		{"every context, but no role", Policy{Contexts: []string{"*"}}, nil, "missing role " + admin},
 		{"another role, where it is enough", Policy{Contexts: []string{"*"}, Roles: []string{auditor}}, []string{"https://example.com/auditor/abc12345"}, ""},
 		{"the second of two roles", Policy{Contexts: []string{"*"}, Roles: []string{auditor, admin}}, []string{admin}, ""},
-		{"the platform's role, where others are asked for", Policy{Contexts: []string{"*"}, Roles: []string{auditor, "x"}}, []string{admin},
-			"missing role https://example.com/auditor/context-abc12345 or x"},
+		{
+			"the platform's role, where others are asked for",
+			Policy{Contexts: []string{"*"}, Roles: []string{auditor, "x"}},
+			[]string{admin},
+			"missing role https://example.com/auditor/context-abc12345 or x",
+		},
 	}
 	for _, tt := range tests {
 		err := tt.policy.Authorize(&Profile{Context: "context-abc12345", Roles: tt.roles})

@@ -121,6 +121,7 @@ func signWith(method jwt.SigningMethod, key any, header, claims string) string {
 func withHeader(header fmt.Stringer) string {
 	return sign(firstKey(), header.String(), goodClaims.String())
 }
+
 func withClaims(claims fmt.Stringer) string {
 	return sign(firstKey(), goodHeader.String(), claims.String())
 }

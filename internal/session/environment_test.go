@@ -118,59 +118,73 @@ func TestEnvironmentMistakes(t *testing.T) {
 		text string
 	}{
 		{
-			"a key and a file", []string{"DTZ_API_KEY=" + key, "DTZ_API_KEY_FILE=" + w.path("key")},
+			"a key and a file",
+			[]string{"DTZ_API_KEY=" + key, "DTZ_API_KEY_FILE=" + w.path("key")},
 			Misconfigured, "cr.dtz.rocks: DTZ_API_KEY and DTZ_API_KEY_FILE are both set; unset or mend it",
 		},
 		{
-			"a key that is two lines", []string{"DTZ_API_KEY=" + key + "\n" + key},
+			"a key that is two lines",
+			[]string{"DTZ_API_KEY=" + key + "\n" + key},
 			Misconfigured, "cr.dtz.rocks: DTZ_API_KEY holds more than an API key; unset or mend it",
 		},
 		{
-			"a file that is missing", []string{"DTZ_API_KEY_FILE=/nowhere/key"},
+			"a file that is missing",
+			[]string{"DTZ_API_KEY_FILE=/nowhere/key"},
 			Misconfigured, "cr.dtz.rocks: DTZ_API_KEY_FILE: open /nowhere/key: no such file or directory; unset or mend it",
 		},
 		{
-			"a folder for a file", []string{"DTZ_API_KEY_FILE=" + w.dir},
+			"a folder for a file",
+			[]string{"DTZ_API_KEY_FILE=" + w.dir},
 			Misconfigured, "cr.dtz.rocks: DTZ_API_KEY_FILE: read " + w.dir + ": is a directory; unset or mend it",
 		},
 		{
-			"a file that is empty", []string{"DTZ_API_KEY_FILE=" + w.write("empty", " \n", 0o600)},
+			"a file that is empty",
+			[]string{"DTZ_API_KEY_FILE=" + w.write("empty", " \n", 0o600)},
 			Misconfigured, "cr.dtz.rocks: " + w.path("empty") + " is empty; unset or mend it",
 		},
 		{
-			"a file that is large", []string{"DTZ_API_KEY_FILE=" + long},
+			"a file that is large",
+			[]string{"DTZ_API_KEY_FILE=" + long},
 			Misconfigured, "cr.dtz.rocks: DTZ_API_KEY_FILE: " + long + " is too large for an API key; unset or mend it",
 		},
 		{
-			"a device that never ends for a file", []string{"DTZ_API_KEY_FILE=/dev/zero"},
+			"a device that never ends for a file",
+			[]string{"DTZ_API_KEY_FILE=/dev/zero"},
 			Misconfigured, "cr.dtz.rocks: DTZ_API_KEY_FILE: /dev/zero is too large for an API key; unset or mend it",
 		},
 		{
-			"a key where its file's name belongs", []string{"DTZ_API_KEY_FILE=" + key},
+			"a key where its file's name belongs",
+			[]string{"DTZ_API_KEY_FILE=" + key},
 			Misconfigured, "cr.dtz.rocks: DTZ_API_KEY_FILE holds an API key and not the name of a file; unset or mend it",
 		},
 		{
-			"an identity service over plain http", []string{"DTZ_IDENTITY_URL=http://identity.example", "DTZ_API_KEY=" + key},
+			"an identity service over plain http",
+			[]string{"DTZ_IDENTITY_URL=http://identity.example", "DTZ_API_KEY=" + key},
 			Misconfigured, "cr.dtz.rocks: DTZ_IDENTITY_URL: http:// is for a literal loopback address only, such as 127.0.0.1; use https://; unset or mend it",
 		},
 		{
-			"an empty key and no login", []string{"DTZ_API_KEY="},
+			"an empty key and no login",
+			[]string{"DTZ_API_KEY="},
 			NotLoggedIn, `cr.dtz.rocks: not logged in (DTZ_API_KEY set but empty); run "docker-credential-dtz login"`,
 		},
 		{
-			"everything empty and no login", []string{"DTZ_API_KEY=  ", "DTZ_API_KEY_FILE=", "DTZ_ACCESS_TOKEN="},
+			"everything empty and no login",
+			[]string{"DTZ_API_KEY=  ", "DTZ_API_KEY_FILE=", "DTZ_ACCESS_TOKEN="},
 			NotLoggedIn, `cr.dtz.rocks: not logged in (DTZ_API_KEY and DTZ_API_KEY_FILE and DTZ_ACCESS_TOKEN set but empty); run "docker-credential-dtz login"`,
 		},
 		{
-			"a token that has ended and no login", []string{"DTZ_ACCESS_TOKEN=" + unsigned(alice, work, monday.Add(-time.Hour))},
+			"a token that has ended and no login",
+			[]string{"DTZ_ACCESS_TOKEN=" + unsigned(alice, work, monday.Add(-time.Hour))},
 			NotLoggedIn, `cr.dtz.rocks: not logged in (DTZ_ACCESS_TOKEN expired 60 minutes ago); run "docker-credential-dtz login"`,
 		},
 		{
-			"a key that the service does not know", []string{"DTZ_API_KEY=apikey-0123456789abcdef01234567"},
+			"a key that the service does not know",
+			[]string{"DTZ_API_KEY=apikey-0123456789abcdef01234567"},
 			Refused, "cr.dtz.rocks: the API key of DTZ_API_KEY was refused by the identity service: unknown API key; replace the key, or unset DTZ_API_KEY",
 		},
 		{
-			"a key for a context that is not its own", []string{"DTZ_API_KEY=" + key, "DTZ_CONTEXT_ID=" + bobs},
+			"a key for a context that is not its own",
+			[]string{"DTZ_API_KEY=" + key, "DTZ_CONTEXT_ID=" + bobs},
 			Refused, "cr.dtz.rocks: the API key of DTZ_API_KEY was refused by the identity service: this API key may not use that context; replace the key, or unset DTZ_API_KEY",
 		},
 	} {
