@@ -32,12 +32,12 @@ const maxInput = 64 << 10
 // serveDocker answers one verb of Docker's credential-helper protocol and
 // returns the exit code. Docker reads errors from standard output, and drops
 // them on pull and push; what a person should see goes to standard error.
-func (sys system) serveDocker(ctx context.Context, verb string) int {
+func (sys system) serveDocker(interrupted context.Context, verb string) int {
 	limit, note := sys.timeout()
 	if note != "" {
 		sys.warn(note)
 	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	ctx, cancel := context.WithTimeout(interrupted, limit)
 	defer cancel()
 
 	if verb != credentials.ActionList && verb != credentials.ActionVersion && isTerminal(sys.stdin) {
@@ -48,6 +48,9 @@ func (sys system) serveDocker(ctx context.Context, verb string) int {
 	if err == nil {
 		_, _ = io.WriteString(sys.stdout, answer)
 		return exitOK
+	}
+	if interrupted.Err() != nil {
+		return exitInterrupted
 	}
 	var e *session.Error
 	outcome := session.Outcome("")
