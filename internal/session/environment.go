@@ -234,8 +234,9 @@ func (s *Session) fromKey(ctx context.Context, r Request, key secret.String, sou
 		return nil, err
 	}
 	token, note, err := s.token(ctx, renewable{
-		slot: cache.Slot(),
-		load: func(context.Context) (store.Token, error) { return cache.Load(), nil },
+		slot:     cache.Slot(),
+		failures: cache.Slot(),
+		load:     func(context.Context) (store.Token, error) { return cache.Load(), nil },
 		renew: func(ctx context.Context) (store.Token, error) {
 			ctx, cancel := leaveTime(ctx)
 			defer cancel()

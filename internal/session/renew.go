@@ -47,7 +47,10 @@ func stageOf(t store.Token, now time.Time) stage {
 
 // renewable is a credential whose tokens end.
 type renewable struct {
-	slot store.Slot
+	slot store.Slot // whose turn it is
+	// failures is where it is noted how the last renewal failed. The contexts
+	// of a login have one each: one can be refused where others are not.
+	failures store.Slot
 	// load returns the token at hand, the zero Token if there is none. Its
 	// errors are *Error.
 	load func(context.Context) (store.Token, error)
@@ -74,7 +77,7 @@ func (s *Session) token(ctx context.Context, r renewable) (t store.Token, note s
 	case young:
 		return t, "", nil
 	case aging:
-		if f, failed := r.slot.Failure(); failed && within(asked.Sub(f.At), restAfter) {
+		if f, failed := r.failures.Failure(); failed && within(asked.Sub(f.At), restAfter) {
 			return t, "", nil
 		}
 		var cancel context.CancelFunc
@@ -102,7 +105,7 @@ func (s *Session) token(ctx context.Context, r renewable) (t store.Token, note s
 // a moment before, asked: one exchange for all, its failure included.
 func (s *Session) renewOnce(ctx context.Context, r renewable, asked time.Time, at stage) (store.Token, error) {
 	shared := func() (store.Failure, bool) {
-		f, failed := r.slot.Failure()
+		f, failed := r.failures.Failure()
 		if at == useless && f.Kind == string(unsaved) {
 			return f, false // it served one process, and there is nothing to serve this one with
 		}
@@ -136,10 +139,10 @@ func (s *Session) renewOnce(ctx context.Context, r renewable, asked time.Time, a
 	}
 	t, err = r.renew(ctx)
 	if err != nil {
-		_ = r.slot.SetFailure(s.asFailure(err)) // lost, it costs the next process one more try
+		_ = r.failures.SetFailure(s.asFailure(err)) // lost, it costs the next process one more try
 		return t, err
 	}
-	r.slot.ClearFailure()
+	r.failures.ClearFailure()
 	return t, nil
 }
 

@@ -160,7 +160,8 @@ func (s *Session) open(place config.Login) (*loginAt, error) {
 // renewable is how this login's token for contextID is had and renewed.
 func (l *loginAt) renewable(contextID string) renewable {
 	return renewable{
-		slot: l.slot,
+		slot:     l.slot,
+		failures: l.failures(contextID),
 		load: func(ctx context.Context) (store.Token, error) {
 			login, err := l.store.Load(ctx, l.key)
 			if err != nil {
@@ -176,6 +177,17 @@ func (l *loginAt) renewable(contextID string) renewable {
 			return l.renew(ctx, login, first(contextID, login.Context))
 		},
 	}
+}
+
+// failures is where renewals for contextID note how they failed, for the
+// login's own context where that is empty.
+func (l *loginAt) failures(contextID string) store.Slot {
+	if contextID == "" {
+		return l.slot
+	}
+	beside := l.key
+	beside.Profile += " " + contextID // no profile has a space in its name
+	return store.LoginSlot(l.s.StateDir, beside)
 }
 
 // renew makes one exchange and keeps its result. The caller holds the slot.

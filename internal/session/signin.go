@@ -52,6 +52,9 @@ func (s *Session) SignIn(ctx context.Context, place config.Login, login *store.L
 		return nil, errors.Join(err, l.store.Delete(ctx, l.key))
 	}
 	l.slot.ClearFailure()
+	for _, address := range conf.Served(place.Identity, place.Profile) {
+		l.failures(conf.Bindings[address].Context).ClearFailure()
+	}
 
 	if stale != nil { // the login has moved from one store to the other
 		if err := stale.store.Delete(ctx, l.key); err != nil {
