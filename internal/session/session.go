@@ -123,7 +123,7 @@ func (s *Session) Login(ctx context.Context, place config.Login, contextID strin
 	}
 	token, note, err := s.token(ctx, l.renewable(contextID))
 	if err != nil {
-		return nil, err
+		return nil, s.explain(err, "", nil)
 	}
 	cred := &Credential{Username: UserBearer, Secret: token.Access, Source: FromLogin}
 	if note != "" {
