@@ -125,8 +125,11 @@ func (s *Session) renewOnce(ctx context.Context, r renewable, asked time.Time, a
 		}
 		return store.Token{}, fromFailure(f)
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, store.ErrBusy), errors.Is(err, store.ErrGaveUp):
 		return store.Token{}, &Error{Outcome: Unreachable, What: err.Error(), Remedy: "try again", Err: err}
+	case err != nil: // the disk cannot be written, or knows no locks: better a renewal too many than none
+		return r.renew(ctx)
 	}
 	defer unlock()
 
