@@ -161,6 +161,33 @@ func TestRenewalsThatCannotBeSavedServeAll(t *testing.T) {
 	}
 }
 
+// A disk that cannot be written, or knows no locks, is no reason for no token.
+func TestRenewalWhereNoLockCanBeHad(t *testing.T) {
+	t.Parallel()
+	for _, due := range dueRenewals {
+		t.Run(due.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			env := due.prepare(w)
+			old := w.current(env)
+			s := w.process(env...)
+			s.StateDir = w.write("blocked", "no folder", 0o600)
+			s.CacheDir = func() string { return s.StateDir }
+			cred, err := s.Credential(w.ctx(), Request{Address: registry})
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.checkToken(cred, work)
+			if cred.Secret == old {
+				t.Error("answered the old token")
+			}
+			if len(env) > 0 {
+				wantNotes(t, cred, "the new token could not be saved: ")
+			}
+		})
+	}
+}
+
 // A clock that ran a year ahead, and was set right, must not make what was
 // noted by it count for a year.
 func TestFailureFromTheFutureIsForgotten(t *testing.T) {

@@ -3,9 +3,7 @@ package session
 import (
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
 	"io/fs"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -305,31 +303,6 @@ func TestTokensThatAreNotKept(t *testing.T) {
 		w.checkToken(cred, work)
 		wantNotes(t, cred)
 	}
-}
-
-// The key acts where it is told to, or not at all.
-func TestContextOfAKey(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	w.login(registry)
-	w.bind(registry, func(b *config.Binding) { b.Context = home })
-	env := "DTZ_API_KEY=" + w.apiKey(alice).Reveal()
-	w.mustGet(registry, home, env)                         // the binding's
-	w.mustGet(registry, work, env, "DTZ_CONTEXT_ID="+work) // the environment's
-	cred, err := w.process(env, "DTZ_CONTEXT_ID="+work).Credential(w.ctx(), Request{Address: registry, Context: home})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.checkToken(cred, home) // the request's
-
-	w = newWorld(t)
-	w.breakWith(fault{answer: func(rw http.ResponseWriter, r *http.Request) { // as a service that ignores contextId
-		rw.Header().Set("Date", monday.Format(http.TimeFormat))
-		fmt.Fprintf(rw, `{"access_token":%q,"expires_in":3600}`, unsigned(alice, work, monday.Add(time.Hour)))
-	}})
-	_, err = w.get(registry, "DTZ_API_KEY="+w.apiKey(alice).Reveal(), "DTZ_CONTEXT_ID="+home)
-	wantError(t, err, Unreachable, "cr.dtz.rocks: exchanging the API key: asked for a token in context "+home+", got one in "+work+
-		`; run "docker-credential-dtz status"`)
 }
 
 // The environment's credentials belong to the environment's identity service.

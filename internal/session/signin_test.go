@@ -206,40 +206,6 @@ func TestAddressMovesFromOneLoginToAnother(t *testing.T) {
 	w.mustGet(registry, work)
 }
 
-func TestTwoContextsFromOneLogin(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	w.login(registry, other)
-	w.bind(other, func(b *config.Binding) { b.Context = home })
-	var wg sync.WaitGroup
-	for range 8 { // at the same time, when neither has a fresh token
-		for address, contextID := range map[config.Address]string{registry: work, other: home} {
-			wg.Go(func() {
-				cred, err := w.get(address)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				w.checkToken(cred, contextID)
-			})
-		}
-	}
-	wg.Wait()
-
-	// Idle in its default context, and used in the other one, it stays alive.
-	for range 8 {
-		w.advance(20 * time.Hour)
-		w.mustGet(other, home)
-		if sent := w.lastSent(); !strings.Contains(sent, `"contextId":"`+home+`"`) {
-			t.Errorf("sent %s, want the context in it", sent)
-		}
-	}
-	w.mustGet(registry, work)
-	if n := len(w.stored(w.place("")).Tokens); n != 2 {
-		t.Errorf("%d tokens are kept, want one for each context", n)
-	}
-}
-
 func TestSignOut(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
