@@ -22,6 +22,10 @@ const (
 // key that the identity service refuses.
 var ErrKeyRefused = errors.New("API key refused")
 
+// errNoCredential is how every client begins: it learns from the challenge what
+// to send.
+var errNoCredential = errors.New("authentication required")
+
 // An Authenticator finds out who makes a request. It remembers the outcome by
 // the hash of the credential, so that a seen one costs a map look-up. It is
 // safe for concurrent use.
@@ -55,7 +59,7 @@ func (a *Authenticator) Authenticate(r *http.Request) (*Profile, error) {
 		}
 		return nil, &Error{Status: http.StatusBadRequest, Code: "UNSUPPORTED", Message: "more than one " + s.name}
 	}
-	return nil, unauthorized("authentication required", nil)
+	return nil, unauthorized(errNoCredential.Error(), errNoCredential)
 }
 
 func (a *Authenticator) authenticate(ctx context.Context, s source, value string) (*Profile, error) {

@@ -43,9 +43,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	e, ok := errors.AsType[*Error](err)
 	level := slog.LevelInfo
-	if !ok {
+	switch {
+	case !ok:
 		e = unavailable(err)
 		level = slog.LevelWarn
+	case errors.Is(err, errNoCredential):
+		level = slog.LevelDebug
 	}
 	if h.Log != nil {
 		h.Log.LogAttrs(r.Context(), level, "request refused",

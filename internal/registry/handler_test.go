@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -284,6 +285,7 @@ func TestHandlerLogsWhyAndNoSecret(t *testing.T) {
 		secret        string
 		want          string
 	}{
+		{"no credential, as every client begins", "", "a key elsewhere", ""},
 		{"a forged token", "Bearer " + forged, forged[len(forged)-40:], "level=INFO msg=\"request refused\" method=GET path=/v2/ status=401 reason=\"token refused: signature: made with another key, or for another text\"\n"},
 		{"an unknown key", basic("apikey", "apikey-zzz99999"), "zzz99999", "level=INFO msg=\"request refused\" method=GET path=/v2/ status=401 reason=\"API key refused\"\n"},
 		{"a key that cannot be checked", basic("apikey", awayKey), "away0000", "level=WARN msg=\"request refused\" method=GET path=/v2/ status=503 reason=\"exchanging an API key: connection refused\"\n"},
@@ -300,8 +302,10 @@ func TestHandlerLogsWhyAndNoSecret(t *testing.T) {
 				return a
 			},
 		}))
-		r := httptest.NewRequest("GET", "/v2/?apiKey="+tt.secret, nil)
-		r.Header.Set("Authorization", tt.authorization)
+		r := httptest.NewRequest("GET", "/v2/?apiKey="+url.QueryEscape(tt.secret), nil)
+		if tt.authorization != "" {
+			r.Header.Set("Authorization", tt.authorization)
+		}
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, r)
 		if log.String() != tt.want {

@@ -68,7 +68,7 @@ func TestContextThatIsRefusedStopsNoOther(t *testing.T) {
 				wantError(t, err, Refused, want)
 				wantNotes(t, w.mustGet(registry, work))
 			}
-			w.advance(23*time.Hour + 55*time.Minute) // both at the same time
+			w.advance(20 * time.Hour) // both at the same time
 			var wg sync.WaitGroup
 			for range 4 {
 				wg.Go(func() {

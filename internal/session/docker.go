@@ -138,8 +138,11 @@ func refusedAtDocker(err error, refused string) error {
 	}
 	_, err = fromIdentity(oauth.Token{}, err, refused)
 	var e *Error
-	if errors.As(err, &e) && e.Outcome == Refused {
+	if errors.As(err, &e) {
 		e.Remedy = "nothing was stored"
+		if e.Outcome != Refused {
+			e.Remedy += "; try again"
+		}
 	}
 	return err
 }

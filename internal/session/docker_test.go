@@ -220,7 +220,7 @@ func TestWhatDockerLoginRefuses(t *testing.T) {
 		},
 		{
 			"a token, with the service away", away, UserBearer, canary, Unreachable,
-			`127.0.0.1:5000: identity service out of reach: dial tcp 127.0.0.1:1: connect: connection refused; run "docker-credential-dtz status"`,
+			`127.0.0.1:5000: identity service out of reach: dial tcp 127.0.0.1:1: connect: connection refused; nothing was stored; try again`,
 		},
 		{
 			"an unknown key", works, UserAPIKey, "apikey-0123456789abcdef01234567", Refused,
@@ -228,7 +228,7 @@ func TestWhatDockerLoginRefuses(t *testing.T) {
 		},
 		{
 			"a key, with the service away", away, UserAPIKey, "apikey-0123456789abcdef01234567", Unreachable,
-			`127.0.0.1:5000: identity service out of reach: dial tcp 127.0.0.1:1: connect: connection refused; run "docker-credential-dtz status"`,
+			`127.0.0.1:5000: identity service out of reach: dial tcp 127.0.0.1:1: connect: connection refused; nothing was stored; try again`,
 		},
 		{"an empty key", works, UserAPIKey, "", Misconfigured, "127.0.0.1:5000: the password is empty"},
 		{"a key of two words", works, UserAPIKey, "apikey-a b", Misconfigured, "127.0.0.1:5000: the password holds more than an API key"},

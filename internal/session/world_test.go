@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"errors"
+	"flag"
 	"fmt"
 	"maps"
 	"net/http/httptest"
@@ -44,6 +45,15 @@ var users = []identity.User{
 }
 
 var monday = time.Date(2026, time.November, 23, 9, 0, 0, 0, time.UTC)
+
+func TestMain(m *testing.M) {
+	// Most of these tests wait, for a retry or for another process, and need no
+	// processor for that. The command line may say otherwise.
+	if err := flag.Set("test.parallel", "4"); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
 
 // world is a user's machine, an identity service and the network between them.
 // One clock rules all; it stands still until it is moved.

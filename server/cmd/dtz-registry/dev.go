@@ -80,14 +80,15 @@ var welcome = template.Must(template.New("").Parse(`The registry and its identit
   API key    {{.APIKey}}
   contexts   {{range $i, $id := .Contexts}}{{if $i}}, {{end}}{{$id}}{{end}} (the first is the default)
 
-Log in with the helper, and Docker always gets a fresh token:
+In another terminal, log in with the helper, and Docker always gets a fresh token:
 
-  printf %s '{{.Password}}' | DTZ_IDENTITY_URL={{.Identity}} docker-credential-dtz login --registry {{.Registry}} --yes --username {{.Username}} --password-stdin
+  export DTZ_IDENTITY_URL={{.Identity}}
+  printf %s '{{.Password}}' | docker-credential-dtz login --registry {{.Registry}} --yes --username {{.Username}} --password-stdin
   docker pull hello-world
   docker tag hello-world {{.Registry}}/hello
   docker push {{.Registry}}/hello
 
-Or log in with the API key, as without the helper:
+Or log in with the API key:
 
   printf %s '{{.APIKey}}' | docker login {{.Registry}} --username apikey --password-stdin
 `))

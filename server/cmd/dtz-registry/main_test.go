@@ -270,7 +270,7 @@ func TestTextShowsWhatToType(t *testing.T) {
 	text := stdout.String()
 	for _, want := range []string{
 		"DTZ_IDENTITY_URL=http://127.0.0.1:",
-		"/api/2021-02-21 docker-credential-dtz login --registry 127.0.0.1:",
+		"/api/2021-02-21\n", "docker-credential-dtz login --registry 127.0.0.1:",
 		" --username dev --password-stdin\n",
 		" docker login 127.0.0.1:", " --username apikey --password-stdin\n",
 		"docker push 127.0.0.1:",
