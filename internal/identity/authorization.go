@@ -79,7 +79,7 @@ func isLoopback(u *url.URL) bool {
 // isClient tells whether id is a context of any user.
 func (s *Service) isClient(id string) bool {
 	return slices.ContainsFunc(s.users, func(u User) bool {
-		return slices.ContainsFunc(u.Contexts, func(context string) bool { return platform.SameID(context, id) })
+		return slices.ContainsFunc(u.Contexts, func(context string) bool { return platform.SameContext(context, id) })
 	})
 }
 
@@ -87,7 +87,7 @@ func (s *Service) isRegistered(client, redirectURI string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for context, uris := range s.clients {
-		if platform.SameID(context, client) && slices.Contains(uris, redirectURI) {
+		if platform.SameContext(context, client) && slices.Contains(uris, redirectURI) {
 			return true
 		}
 	}

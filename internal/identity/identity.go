@@ -275,7 +275,7 @@ func (u *User) context(id string) (context string, found bool) {
 		return u.Contexts[0], true
 	}
 	for _, context := range u.Contexts {
-		if platform.SameID(context, id) {
+		if platform.SameContext(context, id) {
 			return context, true
 		}
 	}

@@ -36,7 +36,7 @@ func (s *Service) me(w http.ResponseWriter, r *http.Request) error {
 	for i, context := range c.user.Contexts {
 		roles[i].ContextID = context
 		for _, role := range c.user.Roles {
-			if platform.SameID(role[strings.LastIndex(role, "/")+1:], context) {
+			if platform.SameContext(role[strings.LastIndex(role, "/")+1:], context) {
 				roles[i].Count++
 			}
 		}

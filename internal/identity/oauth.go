@@ -106,7 +106,7 @@ func (s *Service) oauthToken(w http.ResponseWriter, r *http.Request) error {
 		return refuse(http.StatusBadRequest, "grant_type has to be authorization_code")
 	}
 	client := form.Get("client_id")
-	if !s.isClient(client) || !platform.SameID(client, form.Get("client_secret")) {
+	if !s.isClient(client) || !platform.SameContext(client, form.Get("client_secret")) {
 		return refuse(http.StatusUnauthorized, "unknown client")
 	}
 	id := form.Get("code")
@@ -114,7 +114,7 @@ func (s *Service) oauthToken(w http.ResponseWriter, r *http.Request) error {
 	c, found := s.codes[id]
 	delete(s.codes, id) // it may be tried once, whatever comes of it
 	s.mu.Unlock()
-	if !found || !s.now().Before(c.expires) || !platform.SameID(c.context, client) {
+	if !found || !s.now().Before(c.expires) || !platform.SameContext(c.context, client) {
 		return refuse(http.StatusBadRequest, "unknown, used or expired code")
 	}
 	if form.Get("redirect_uri") != c.redirectURI {

@@ -20,10 +20,29 @@ const (
 // contextPlaceholder stands for the token's own context in a role.
 const contextPlaceholder = "{context_id}"
 
-// SameID reports whether a and b name one thing. The platform spells an
-// identifier with its kind in front (context-abc12345) or, in older tokens,
-// bare (abc12345, or a UUID in either case). Two different kinds never name
-// one thing.
+const contextKind = "context-"
+
+// ContextID returns the one spelling of a context's id that stands for the
+// context: with its kind in front, and a UUID in lower case. In older tokens
+// it is bare. An identifier of another kind, or none at all, is not ok.
+func ContextID(id string) (canonical string, ok bool) {
+	kind, bare := splitID(id)
+	if bare == "" || kind != "" && kind != contextKind {
+		return "", false
+	}
+	return contextKind + bare, true
+}
+
+// SameContext reports whether a and b are ids of one context.
+func SameContext(a, b string) bool {
+	canonicalA, okA := ContextID(a)
+	canonicalB, okB := ContextID(b)
+	return okA && okB && canonicalA == canonicalB
+}
+
+// SameID reports whether a and b name one thing, where its kind is known from
+// elsewhere. For contexts there is [SameContext]: here abc12345 is the same as
+// context-abc12345 and as identity-abc12345, though those two differ.
 func SameID(a, b string) bool {
 	kindA, bareA := splitID(a)
 	kindB, bareB := splitID(b)
@@ -33,7 +52,7 @@ func SameID(a, b string) bool {
 // splitID parts an identifier into its kind, if it is spelled with one, and
 // the rest, a UUID in lower case.
 func splitID(id string) (kind, bare string) {
-	for _, k := range []string{"context-", "identity-", "apikey-"} {
+	for _, k := range []string{contextKind, "identity-", "apikey-"} {
 		if rest, found := strings.CutPrefix(id, k); found {
 			kind, id = k, rest
 			break
@@ -70,7 +89,7 @@ func RoleFor(role, contextID string) string {
 }
 
 // HasRole reports whether roles hold role for contextID, in either spelling of
-// the id. Everything before the id has to be equal to the letter.
+// the id. An id of another kind is not the context's. Everything before the id has to be equal to the letter.
 func HasRole(roles []string, role, contextID string) bool {
 	prefix, isForContext := strings.CutSuffix(role, contextPlaceholder)
 	for _, have := range roles {
@@ -80,7 +99,7 @@ func HasRole(roles []string, role, contextID string) bool {
 			}
 			continue
 		}
-		if id, found := strings.CutPrefix(have, prefix); found && SameID(id, contextID) {
+		if id, found := strings.CutPrefix(have, prefix); found && SameContext(id, contextID) {
 			return true
 		}
 	}

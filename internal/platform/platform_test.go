@@ -29,6 +29,38 @@ func TestSameID(t *testing.T) {
 	}
 }
 
+func TestContextID(t *testing.T) {
+	const uuid = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
+	tests := []struct {
+		name string
+		id   string
+		want string // "" is not a context's id
+	}{
+		{"with its kind", "context-abc12345", "context-abc12345"},
+		{"without its kind", "abc12345", "context-abc12345"},
+		{"a UUID in upper case", "3FA85F64-5717-4562-B3FC-2C963F66AFA6", "context-" + uuid},
+		{"a UUID in upper case, with its kind", "context-3FA85F64-5717-4562-B3FC-2C963F66AFA6", "context-" + uuid},
+		{"upper case where it is no UUID", "context-ABC12345", "context-ABC12345"},
+		{"the kind twice", "context-context-abc12345", "context-context-abc12345"},
+		{"an identity", "identity-abc12345", ""},
+		{"an identity of a context's letters", "identity-context-abc12345", ""},
+		{"an API key", "apikey-abc12345", ""},
+		{"nothing", "", ""},
+		{"a kind and nothing", "context-", ""},
+	}
+	for _, tt := range tests {
+		if got, ok := ContextID(tt.id); got != tt.want || ok != (tt.want != "") {
+			t.Errorf("%s: ContextID(%q) = %q, %v, want %q", tt.name, tt.id, got, ok, tt.want)
+		}
+		for _, other := range tests {
+			want := tt.want != "" && tt.want == other.want
+			if got := SameContext(tt.id, other.id); got != want {
+				t.Errorf("SameContext(%q, %q) = %v, want %v", tt.id, other.id, got, want)
+			}
+		}
+	}
+}
+
 func TestHasRole(t *testing.T) {
 	const context = "context-abc12345"
 	tests := []struct {
@@ -39,6 +71,8 @@ func TestHasRole(t *testing.T) {
 		{"the role", "https://dtz.rocks/containerregistry/admin/context-abc12345", true},
 		{"its other spelling", "https://dtz.rocks/containerregistry/admin/abc12345", true},
 		{"for another context", "https://dtz.rocks/containerregistry/admin/context-zzz99999", false},
+		{"for an identity of the same letters", "https://dtz.rocks/containerregistry/admin/identity-abc12345", false},
+		{"for an API key of the same letters", "https://dtz.rocks/containerregistry/admin/apikey-abc12345", false},
 		{"another service", "https://dtz.rocks/containers/admin/context-abc12345", false},
 		{"something before it", "xhttps://dtz.rocks/containerregistry/admin/context-abc12345", false},
 		{"something behind it", "https://dtz.rocks/containerregistry/admin/context-abc12345/x", false},
@@ -50,9 +84,14 @@ func TestHasRole(t *testing.T) {
 		{"no context at all", "https://dtz.rocks/containerregistry/admin/", false},
 	}
 	for _, tt := range tests {
-		if got := HasRole([]string{"other", tt.have}, RegistryRole, context); got != tt.want {
-			t.Errorf("%s: HasRole(%q) = %v, want %v", tt.name, tt.have, got, tt.want)
+		for _, id := range []string{context, "abc12345"} {
+			if got := HasRole([]string{"other", tt.have}, RegistryRole, id); got != tt.want {
+				t.Errorf("%s: HasRole(%q) = %v for %s, want %v", tt.name, tt.have, got, id, tt.want)
+			}
 		}
+	}
+	if HasRole([]string{"https://dtz.rocks/containerregistry/admin/identity-abc12345"}, RegistryRole, "identity-abc12345") {
+		t.Error("HasRole takes an identity for a context")
 	}
 	if HasRole([]string{"https://dtz.rocks/containerregistry/admin/"}, RegistryRole, "") {
 		t.Error("HasRole gives a role to a token without a context")

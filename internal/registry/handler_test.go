@@ -270,6 +270,31 @@ func TestPolicy(t *testing.T) {
 	}
 }
 
+// A role or a list of contexts that names an identity or an API key names no
+// context, though older tokens leave the kind of the scope to be guessed.
+func TestOtherKindsOfTheSameLettersOpenNothing(t *testing.T) {
+	const role = "https://dtz.rocks/containerregistry/admin/"
+	tests := []struct {
+		name   string
+		scope  string
+		role   string
+		policy Policy
+	}{
+		{"a role for an identity", "abc12345", role + "identity-abc12345", Policy{Contexts: []string{"*"}}},
+		{"a role for an API key", "abc12345", role + "apikey-abc12345", Policy{Contexts: []string{"*"}}},
+		{"an identity for a scope, with its own role", "identity-abc12345", role + "identity-abc12345", Policy{Contexts: []string{"*"}}},
+		{"an identity for a scope, with the context's role", "identity-abc12345", role + "abc12345", Policy{Contexts: []string{"*"}}},
+		{"an identity for a scope, with a role of no context", "identity-abc12345", "x", Policy{Contexts: []string{"*"}, Roles: []string{"x"}}},
+		{"an identity among the contexts that are served", "abc12345", role + "abc12345", Policy{Contexts: []string{"identity-abc12345"}}},
+		{"an identity that is served, and is the scope", "identity-abc12345", role + "identity-abc12345", Policy{Contexts: []string{"identity-abc12345"}}},
+	}
+	for _, tt := range tests {
+		if err := tt.policy.Authorize(&Profile{Context: tt.scope, Roles: []string{tt.role}}); err == nil {
+			t.Errorf("%s opens the registry", tt.name)
+		}
+	}
+}
+
 func errorText(err error) string {
 	if err == nil {
 		return ""

@@ -18,9 +18,11 @@ type Policy struct {
 }
 
 // Authorize returns an [*Error] that names what p lacks, if it lacks anything.
+// A profile whose context is an identifier of another kind may do nothing.
 func (policy Policy) Authorize(p *Profile) error {
-	isOurs := func(id string) bool { return id == "*" || platform.SameID(id, p.Context) }
-	if !slices.ContainsFunc(policy.Contexts, isOurs) {
+	_, isContext := platform.ContextID(p.Context)
+	isOurs := func(id string) bool { return id == "*" || platform.SameContext(id, p.Context) }
+	if !isContext || !slices.ContainsFunc(policy.Contexts, isOurs) {
 		return denied(p.Context + " may not use this registry")
 	}
 	roles := policy.Roles

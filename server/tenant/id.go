@@ -3,29 +3,22 @@ package tenant
 import (
 	"errors"
 	"regexp"
-	"strings"
+
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/platform"
 )
 
 // errNoContextID does not quote the id, which comes from a token.
 var errNoContextID = errors.New("the token's scope is not a context id")
 
-var (
-	// Upper case is left out because file systems may ignore the difference.
-	bareID = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,63}$`)
-	uuid   = regexp.MustCompile(`^(?i:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$`)
-)
+// Upper case is left out because file systems may ignore the difference.
+var folderName = regexp.MustCompile(`^context-[a-z0-9][a-z0-9-]{0,63}$`)
 
-// CanonicalID is the one spelling of a context's id that stands for the
-// context here: context-… in lower case. It can be part of a path. Ids of other
-// shapes and of other kinds, like identity-…, are an error.
+// CanonicalID returns [platform.ContextID], if that can be the name of a
+// folder. Anything else is an error.
 func CanonicalID(contextID string) (string, error) {
-	bare, hasKind := strings.CutPrefix(contextID, "context-")
-	if uuid.MatchString(bare) {
-		bare = strings.ToLower(bare)
-	}
-	isOther := !hasKind && (strings.HasPrefix(bare, "identity-") || strings.HasPrefix(bare, "apikey-"))
-	if isOther || !bareID.MatchString(bare) {
+	id, ok := platform.ContextID(contextID)
+	if !ok || !folderName.MatchString(id) {
 		return "", errNoContextID
 	}
-	return "context-" + bare, nil
+	return id, nil
 }

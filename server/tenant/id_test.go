@@ -53,21 +53,6 @@ func TestCanonicalID(t *testing.T) {
 	}
 }
 
-// The registry must not let two contexts share images, nor keep one context's
-// apart, by another notion of sameness than the verification has.
-func TestCanonicalIDAgreesWithSameID(t *testing.T) {
-	for _, a := range ids {
-		for _, b := range ids {
-			if a.want == "" || b.want == "" {
-				continue
-			}
-			if same := platform.SameID(a.id, b.id); same != (a.want == b.want) {
-				t.Errorf("SameID(%q, %q) = %v, but their registries are %q and %q", a.id, b.id, same, a.want, b.want)
-			}
-		}
-	}
-}
-
 func FuzzCanonicalID(f *testing.F) {
 	for _, tt := range ids {
 		f.Add(tt.id)
@@ -80,7 +65,7 @@ func FuzzCanonicalID(f *testing.F) {
 		if again, err := tenant.CanonicalID(got); again != got || err != nil {
 			t.Errorf("CanonicalID(%q) = %q, but of that %q, %v", id, got, again, err)
 		}
-		if filepath.Base(got) != got || !filepath.IsLocal(got) || !platform.SameID(id, got) {
+		if filepath.Base(got) != got || !filepath.IsLocal(got) || !platform.SameContext(id, got) {
 			t.Errorf("CanonicalID(%q) = %q, which is no name for it in a folder", id, got)
 		}
 	})

@@ -9,9 +9,12 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"syscall"
 
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/testenv"
 )
+
+const noKeychain = 125
 
 func main() {
 	if len(os.Args) < 2 {
@@ -22,12 +25,14 @@ func main() {
 }
 
 func run(name string, args []string) int {
-	// The terminal sends Ctrl-C to the command too; it ends, and then we do.
-	signal.Notify(make(chan os.Signal, 1), os.Interrupt)
+	// Ctrl-C reaches the command by itself; we end when it does.
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+
 	env, stop, err := testenv.StartKeychain()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "withkeychain:", err)
-		return 125
+		return noKeychain
 	}
 	defer stop()
 	cmd := exec.Command(name, args...)
@@ -36,11 +41,25 @@ func run(name string, args []string) int {
 		cmd.Env = append(cmd.Env, key+"="+value)
 	}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	err = cmd.Run()
+	if err := cmd.Start(); err != nil {
+		fmt.Fprintln(os.Stderr, "withkeychain:", err)
+		return noKeychain
+	}
+	go func() {
+		for s := range signals {
+			if s == syscall.SIGTERM {
+				_ = cmd.Process.Signal(s)
+			}
+		}
+	}()
+	err = cmd.Wait()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		fmt.Fprintln(os.Stderr, "withkeychain:", err)
-		return 125
+		return 1
 	}
-	return cmd.ProcessState.ExitCode()
+	if code := cmd.ProcessState.ExitCode(); code >= 0 {
+		return code
+	}
+	return 1 // ended by a signal
 }
