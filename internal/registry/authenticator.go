@@ -26,9 +26,10 @@ var ErrKeyRefused = errors.New("API key refused")
 // to send.
 var errNoCredential = errors.New("authentication required")
 
-// An Authenticator finds out who makes a request. It remembers the outcome by
-// the hash of the credential, so that a seen one costs a map look-up. It is
-// safe for concurrent use.
+// An Authenticator finds out who makes a request. It remembers tokens by the
+// hash of the header that they came in, so that a seen one costs a map look-up,
+// and API keys by their own hash, so that another spelling of the header makes
+// no other exchange. It is safe for concurrent use.
 type Authenticator struct {
 	Verifier *Verifier
 	// Exchange trades an API key for a token in a context; an empty contextID
@@ -40,10 +41,12 @@ type Authenticator struct {
 	// again, however often it is used. 0 means 5 minutes.
 	APIKeyTTL time.Duration
 
-	accepted cache
-	refused  cache // apart, so that a flood of bad keys does not evict good ones
-	mu       sync.Mutex
-	flights  map[cacheKey]*flight
+	// Three caches, so that neither a flood of tokens nor one of bad keys
+	// evicts good keys.
+	tokens, keys, refused cache
+
+	mu      sync.Mutex
+	flights map[cacheKey]*flight
 }
 
 // Authenticate returns the profile of the request's credential. An [*Error]
@@ -63,8 +66,8 @@ func (a *Authenticator) Authenticate(r *http.Request) (*Profile, error) {
 }
 
 func (a *Authenticator) authenticate(ctx context.Context, s source, value string) (*Profile, error) {
-	key := newCacheKey(s.name, value)
-	if known, ok := a.accepted.get(key, a.now()); ok {
+	key := newCacheKey(s.name, value, "")
+	if known, ok := a.tokens.get(key, a.now()); ok {
 		return known.profile, nil
 	}
 	c, err := s.parse(value)
@@ -72,13 +75,13 @@ func (a *Authenticator) authenticate(ctx context.Context, s source, value string
 		return nil, unauthorized(err.Error(), err)
 	}
 	if c.kind == kindAPIKey {
-		return a.exchanged(ctx, key, c.secret.Reveal())
+		return a.exchanged(ctx, c)
 	}
 	p, err := a.Verifier.Verify(c.secret.Reveal())
 	if err != nil {
 		return nil, refuseToken(err)
 	}
-	a.accepted.put(key, outcome{profile: p}, p.Expires)
+	a.tokens.put(key, outcome{profile: p}, p.Expires)
 	return p, nil
 }
 
@@ -101,13 +104,14 @@ type flight struct {
 // exchanged is the outcome for an API key: known, or of one exchange for all
 // requests that wait for it. A request stops waiting when ctx ends; the
 // exchange goes on for the others, and for the next.
-func (a *Authenticator) exchanged(ctx context.Context, key cacheKey, apiKey string) (*Profile, error) {
+func (a *Authenticator) exchanged(ctx context.Context, c credential) (*Profile, error) {
 	if a.Exchange == nil {
 		return nil, unauthorized("API keys are not accepted here", nil)
 	}
+	key := newCacheKey(string(c.kind), c.secret.Reveal(), c.contextID)
 	a.mu.Lock()
-	for _, c := range []*cache{&a.accepted, &a.refused} {
-		if known, ok := c.get(key, a.now()); ok {
+	for _, outcomes := range []*cache{&a.keys, &a.refused} {
+		if known, ok := outcomes.get(key, a.now()); ok {
 			a.mu.Unlock()
 			return known.profile, known.err
 		}
@@ -119,7 +123,7 @@ func (a *Authenticator) exchanged(ctx context.Context, key cacheKey, apiKey stri
 			a.flights = make(map[cacheKey]*flight)
 		}
 		a.flights[key] = f
-		go a.fly(context.WithoutCancel(ctx), f, key, apiKey)
+		go a.fly(context.WithoutCancel(ctx), f, key, c)
 	}
 	a.mu.Unlock()
 	select {
@@ -132,16 +136,16 @@ func (a *Authenticator) exchanged(ctx context.Context, key cacheKey, apiKey stri
 
 // fly makes an exchange, and remembers its outcome before it makes room for
 // another.
-func (a *Authenticator) fly(ctx context.Context, f *flight, key cacheKey, apiKey string) {
+func (a *Authenticator) fly(ctx context.Context, f *flight, key cacheKey, c credential) {
 	asked := a.now()
-	p, err := a.exchange(ctx, apiKey)
+	p, err := a.exchange(ctx, c)
 	f.outcome = outcome{p, err}
 	if err == nil {
 		expires := asked.Add(cmp.Or(a.APIKeyTTL, defaultAPIKeyTTL))
 		if p.Expires.Before(expires) {
 			expires = p.Expires
 		}
-		a.accepted.put(key, f.outcome, expires)
+		a.keys.put(key, f.outcome, expires)
 	} else if _, isRefusal := errors.AsType[*Error](err); isRefusal {
 		a.refused.put(key, f.outcome, asked.Add(refusalTTL))
 	}
@@ -151,10 +155,10 @@ func (a *Authenticator) fly(ctx context.Context, f *flight, key cacheKey, apiKey
 	close(f.done)
 }
 
-func (a *Authenticator) exchange(ctx context.Context, apiKey string) (*Profile, error) {
+func (a *Authenticator) exchange(ctx context.Context, c credential) (*Profile, error) {
 	ctx, cancel := context.WithTimeout(ctx, exchangeTimeout)
 	defer cancel()
-	token, err := a.Exchange(ctx, apiKey, "")
+	token, err := a.Exchange(ctx, c.secret.Reveal(), c.contextID)
 	if errors.Is(err, ErrKeyRefused) {
 		return nil, unauthorized("API key refused", err)
 	}

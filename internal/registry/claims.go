@@ -16,6 +16,8 @@ type Profile struct {
 	Contexts []string  // the contexts that the identity belongs to; older tokens do not say
 	IssuedAt time.Time // in whole seconds
 	Expires  time.Time // in whole seconds, without the verifier's leeway
+
+	payloadSize int // in bytes
 }
 
 // Allows reports whether the token holds role, a URI with {context_id} at its
@@ -39,6 +41,8 @@ func (v *Verifier) profile(payload []byte) (*Profile, error) {
 		Roles:    f.texts(RuleRoles),
 		Contexts: f.texts(RuleContexts),
 		IssuedAt: f.date(RuleIssuedAt),
+
+		payloadSize: len(payload),
 	}
 	f.require(!now.Add(leeway).Before(p.IssuedAt), RuleIssuedAt, "in the future")
 	p.Expires = f.date(RuleExpiry)

@@ -33,8 +33,9 @@ var sources = []source{
 
 // A credential is what a request proves itself with.
 type credential struct {
-	kind   kind
-	secret secret.String
+	kind      kind
+	secret    secret.String
+	contextID string // the one asked for with an API key; "" means the key's own
 }
 
 type kind string
@@ -101,5 +102,5 @@ func newCredential(k kind, text string) (credential, error) {
 	case k == kindAPIKey && len(text) > maxAPIKeySize:
 		return credential{}, errors.New("the API key is too long to be one")
 	}
-	return credential{k, secret.String(text)}, nil
+	return credential{kind: k, secret: secret.String(text)}, nil
 }
