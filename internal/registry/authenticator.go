@@ -54,15 +54,15 @@ type Authenticator struct {
 func (a *Authenticator) Authenticate(r *http.Request) (*Profile, error) {
 	for _, s := range sources {
 		values := s.find(r)
-		switch len(values) {
-		case 0:
+		switch {
+		case len(values) == 0, len(values) == 1 && values[0] == "":
 			continue
-		case 1:
+		case len(values) == 1:
 			return a.authenticate(r.Context(), s, values[0])
 		}
 		return nil, &Error{Status: http.StatusBadRequest, Code: "UNSUPPORTED", Message: "more than one " + s.name}
 	}
-	return nil, unauthorized(errNoCredential.Error(), errNoCredential)
+	return nil, unauthorized(errNoCredential.Error()+loginHint, errNoCredential)
 }
 
 func (a *Authenticator) authenticate(ctx context.Context, s source, value string) (*Profile, error) {
@@ -90,9 +90,9 @@ func (a *Authenticator) now() time.Time { return a.Verifier.config.Now() }
 // refuseToken tells the client no more than whether a new login helps.
 func refuseToken(err error) *Error {
 	if e, ok := errors.AsType[*TokenError](err); ok && e.Rule == RuleExpired {
-		return unauthorized("token expired", err)
+		return unauthorized("token expired"+loginHint, err)
 	}
-	return unauthorized("token refused", err)
+	return unauthorized("token refused"+loginHint, err)
 }
 
 // A flight is an exchange that is under way.
@@ -160,7 +160,7 @@ func (a *Authenticator) exchange(ctx context.Context, c credential) (*Profile, e
 	defer cancel()
 	token, err := a.Exchange(ctx, c.secret.Reveal(), c.contextID)
 	if errors.Is(err, ErrKeyRefused) {
-		return nil, unauthorized("API key refused", err)
+		return nil, unauthorized("API key refused; check it, or replace it by a new one", err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("exchanging an API key: %w", err)

@@ -339,7 +339,7 @@ func TestASeenTokenEndsWithItsLife(t *testing.T) {
 
 func TestWithoutExchangeAPIKeysAreRefused(t *testing.T) {
 	a := &Authenticator{Verifier: newVerifier(t, testConfig())}
-	if _, err := ask(t.Context(), a, goodKey); !isRefused(err) || err.Error() != `API keys are not accepted here; run "docker-credential-dtz login"` {
+	if _, err := ask(t.Context(), a, goodKey); !isRefused(err) || err.Error() != "API keys are not accepted here" {
 		t.Errorf("%v, want it refused", err)
 	}
 }

@@ -13,8 +13,8 @@ const challenge = `Basic realm="dtz.rocks"`
 // retryAfter is how soon a client may ask again what could not be checked.
 const retryAfter = 5 * time.Second
 
-// loginHint ends the message of a 401: its reader is a person whose client
-// has shown it.
+// loginHint ends the message of a 401 that a new token mends: its reader is a
+// person whose client has shown it.
 const loginHint = `; run "docker-credential-dtz login"`
 
 // An Error refuses a request, in the terms of the OCI distribution
@@ -39,17 +39,23 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// ServeHTTP writes the error as a response.
-func (e *Error) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
-	h := w.Header()
-	h.Set("Docker-Distribution-Api-Version", "registry/2.0")
-	h.Set("Content-Type", "application/json")
+// SetHeader sets in h what the status asks for, whatever the body is:
+// WWW-Authenticate and Retry-After.
+func (e *Error) SetHeader(h http.Header) {
 	if e.Status == http.StatusUnauthorized {
 		h.Set("WWW-Authenticate", challenge)
 	}
 	if e.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(int(e.RetryAfter.Seconds())))
 	}
+}
+
+// ServeHTTP writes the error as a response.
+func (e *Error) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	h := w.Header()
+	h.Set("Docker-Distribution-Api-Version", "registry/2.0")
+	h.Set("Content-Type", "application/json")
+	e.SetHeader(h)
 	w.WriteHeader(e.Status)
 	type entry struct {
 		Code    string `json:"code"`
@@ -61,7 +67,7 @@ func (e *Error) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 
 // unauthorized refuses a credential, or its absence.
 func unauthorized(message string, why error) *Error {
-	return &Error{Status: http.StatusUnauthorized, Code: "UNAUTHORIZED", Message: message + loginHint, Err: why}
+	return &Error{Status: http.StatusUnauthorized, Code: "UNAUTHORIZED", Message: message, Err: why}
 }
 
 // denied refuses somebody whose credential is good.

@@ -19,7 +19,7 @@ type Handler struct {
 
 type profileKey struct{}
 
-// ProfileFrom is who makes the request that ctx belongs to. It is false for a
+// ProfileFrom returns who makes the request that ctx belongs to. It is false for a
 // request that has not come through a [Handler].
 func ProfileFrom(ctx context.Context) (*Profile, bool) {
 	p, ok := ctx.Value(profileKey{}).(*Profile)

@@ -51,11 +51,12 @@ type request struct {
 
 func requests() []request {
 	const (
-		hint      = `; run "docker-credential-dtz login"`
-		wrongUser = `the user name is neither "bearer", for a token, nor "apikey", for an API key` + hint
-		notBase64 = "the Basic credential is not base64" + hint
-		noScheme  = "the Authorization scheme is neither Basic nor Bearer" + hint
-		away      = "the API key cannot be checked at the moment; try again"
+		hint       = `; run "docker-credential-dtz login"`
+		wrongUser  = `the user name is neither "bearer", for a token, nor "apikey", for an API key`
+		notBase64  = "the Basic credential is not base64"
+		noScheme   = "the Authorization scheme is neither Basic nor Bearer"
+		refusedKey = "API key refused; check it, or replace it by a new one"
+		away       = "the API key cannot be checked at the moment; try again"
 	)
 	token := goodToken()
 	expired := withClaims(goodClaims.with("exp", unix(monday.Add(-time.Hour))))
@@ -68,7 +69,7 @@ func requests() []request {
 
 	return []request{
 		{"no credential", nil, 401, "authentication required" + hint},
-		{"an empty header", []string{""}, 401, noScheme},
+		{"an empty header", []string{""}, 401, "authentication required" + hint},
 		{"a space", []string{" "}, 401, noScheme},
 
 		{"Basic with a token", []string{basic("bearer", token)}, 200, ""},
@@ -85,20 +86,20 @@ func requests() []request {
 		{"Bearer with an API key", []string{"Bearer " + goodKey}, 401, "token refused" + hint},
 		{"Basic with a colon behind the token", []string{basic("bearer", token+":")}, 401, "token refused" + hint},
 		{"Basic with a token behind a colon", []string{basic("bearer", ":"+token)}, 401, "token refused" + hint},
-		{"Bearer with an empty token", []string{"Bearer "}, 401, "the token is empty" + hint},
-		{"Bearer alone", []string{"Bearer"}, 401, "the token is empty" + hint},
+		{"Bearer with an empty token", []string{"Bearer "}, 401, "the token is empty"},
+		{"Bearer alone", []string{"Bearer"}, 401, "the token is empty"},
 		{"Bearer with two spaces", []string{"Bearer  " + token}, 401, "token refused" + hint},
 		{"Bearer with a tab", []string{"Bearer\t" + token}, 401, noScheme},
 		{"Bearer with two tokens", []string{"Bearer " + token + ", Bearer " + token}, 401, "token refused" + hint},
-		{"Bearer that is not UTF-8", []string{"Bearer \xff\xfe"}, 401, "the token is not UTF-8" + hint},
+		{"Bearer that is not UTF-8", []string{"Bearer \xff\xfe"}, 401, "the token is not UTF-8"},
 		{"Bearer with a Basic credential", []string{"Bearer " + base64Of("bearer:"+token)}, 401, "token refused" + hint},
 		{"Bearer of 64 KiB", []string{"Bearer " + strings.Repeat("a", 64<<10)}, 401, "token refused" + hint},
 
-		{"an unknown API key", []string{basic("apikey", "apikey-zzz99999")}, 401, "API key refused" + hint},
-		{"an API key with a colon", []string{basic("apikey", goodKey+":x")}, 401, "API key refused" + hint},
-		{"an API key with a line break", []string{basic("apikey", goodKey+"\n")}, 401, "API key refused" + hint},
-		{"a token for an API key", []string{basic("apikey", token)}, 401, "the API key is too long to be one" + hint},
-		{"an API key that is not UTF-8", []string{basic("apikey", "\xff")}, 401, "the API key is not UTF-8" + hint},
+		{"an unknown API key", []string{basic("apikey", "apikey-zzz99999")}, 401, refusedKey},
+		{"an API key with a colon", []string{basic("apikey", goodKey+":x")}, 401, refusedKey},
+		{"an API key with a line break", []string{basic("apikey", goodKey+"\n")}, 401, refusedKey},
+		{"a token for an API key", []string{basic("apikey", token)}, 401, "the API key is too long to be one"},
+		{"an API key that is not UTF-8", []string{basic("apikey", "\xff")}, 401, "the API key is not UTF-8"},
 		{"an API key while the identity service is away", []string{basic("apikey", awayKey)}, 503, away},
 		{"an API key whose token is not for us", []string{basic("apikey", oddKey)}, 503, away},
 
@@ -109,11 +110,11 @@ func requests() []request {
 		{"Basic with a NUL behind apikey", []string{basic("apikey\x00", goodKey)}, 401, wrongUser},
 		{"Basic with Docker's user for identity tokens", []string{basic("<token>", token)}, 401, wrongUser},
 		{"Basic with a user that is not UTF-8", []string{basic("b\xe9arer", token)}, 401, wrongUser},
-		{"Basic with an empty token", []string{basic("bearer", "")}, 401, "the token is empty" + hint},
-		{"Basic with an empty API key", []string{basic("apikey", "")}, 401, "the API key is empty" + hint},
-		{"Basic without a colon", []string{"Basic " + base64Of("bearer")}, 401, "the Basic credential has no password" + hint},
-		{"Basic with nothing", []string{"Basic "}, 401, "the Basic credential has no password" + hint},
-		{"Basic alone", []string{"Basic"}, 401, "the Basic credential has no password" + hint},
+		{"Basic with an empty token", []string{basic("bearer", "")}, 401, "the token is empty"},
+		{"Basic with an empty API key", []string{basic("apikey", "")}, 401, "the API key is empty"},
+		{"Basic without a colon", []string{"Basic " + base64Of("bearer")}, 401, "the Basic credential has no password"},
+		{"Basic with nothing", []string{"Basic "}, 401, "the Basic credential has no password"},
+		{"Basic alone", []string{"Basic"}, 401, "the Basic credential has no password"},
 		{"Basic that is not base64", []string{"Basic !!!!"}, 401, notBase64},
 		{"Basic without padding", []string{"Basic " + strings.TrimRight(base64Of("apikey:"+goodKey), "=") + "x"}, 401, notBase64},
 		{"Basic with a line break", []string{"Basic " + base64Of("apikey:" + goodKey)[:8] + "\n" + base64Of("apikey:" + goodKey)[8:]}, 401, notBase64},
