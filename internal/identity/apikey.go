@@ -22,7 +22,7 @@ type APIKey struct {
 	Alias   string `json:"alias,omitempty"`
 }
 
-// HashAPIKey is [APIKey].Hash of key.
+// HashAPIKey returns [APIKey].Hash of key.
 func HashAPIKey(key string) string {
 	sum := sha256.Sum256([]byte(key))
 	return hex.EncodeToString(sum[:])
@@ -65,13 +65,13 @@ func (s *Service) DeleteKey(key string) error {
 	return nil
 }
 
-// sortedAPIKeys is all keys in an order that does not vary. The caller holds
+// sortedAPIKeys returns all keys in an order that does not vary. The caller holds
 // s.mu.
 func (s *Service) sortedAPIKeys() []APIKey {
 	return slices.SortedFunc(maps.Values(s.apiKeys), func(a, b APIKey) int { return strings.Compare(a.Hash, b.Hash) })
 }
 
-// exchange is the caller whom an API key stands for, in contextID if that is
+// exchange returns the caller whom an API key stands for, in contextID if that is
 // not empty.
 func (s *Service) exchange(key secret.String, contextID string) (caller, error) {
 	s.mu.Lock()

@@ -73,7 +73,7 @@ func decode(r *http.Request, v any) error {
 	return unreadable(err)
 }
 
-// unreadable is what to say of a body whose reading ended in err.
+// unreadable returns what to say of a body whose reading ended in err.
 func unreadable(err error) error {
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
 		return err

@@ -213,7 +213,7 @@ func (s *Service) Calls(path string) int {
 // PublicKey verifies the service's tokens.
 func (s *Service) PublicKey() *rsa.PublicKey { return &s.key.PublicKey }
 
-// PublicKeyPEM is [Service.PublicKey] as a PEM block of type PUBLIC KEY.
+// PublicKeyPEM returns [Service.PublicKey] as a PEM block of type PUBLIC KEY.
 func (s *Service) PublicKeyPEM() string {
 	der, err := x509.MarshalPKIXPublicKey(s.PublicKey())
 	if err != nil {
@@ -222,7 +222,7 @@ func (s *Service) PublicKeyPEM() string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
 }
 
-// checkPassword is the user who has this name and password.
+// checkPassword returns the user who has this name and password.
 func (s *Service) checkPassword(username string, password secret.String) (*User, error) {
 	u := s.userNamed(username)
 	want := u
@@ -254,7 +254,7 @@ func (s *Service) userWith(subject string) *User {
 	return nil
 }
 
-// find is the user with the identity subject and context in the service's own
+// find returns the user with the identity subject and context in the service's own
 // spelling, the default one for "".
 func (s *Service) find(subject, context string) (*User, string, error) {
 	u := s.userWith(subject)
@@ -268,7 +268,7 @@ func (s *Service) find(subject, context string) (*User, string, error) {
 	return u, context, nil
 }
 
-// context is the service's own spelling of one of u's contexts, the default
+// context returns the service's own spelling of one of u's contexts, the default
 // one for "".
 func (u *User) context(id string) (context string, found bool) {
 	if id == "" {

@@ -84,7 +84,7 @@ func (s *Service) redirectBack(w http.ResponseWriter, r *http.Request, a authori
 	http.Redirect(w, r, u.String(), http.StatusFound)
 }
 
-// session is the caller named by the session cookie. A browser sends the
+// session returns the caller named by the session cookie. A browser sends the
 // cookies of every port of a host, so there may be several.
 func (s *Service) session(r *http.Request) (caller, bool) {
 	for _, cookie := range r.CookiesNamed(sessionCookie) {
@@ -211,7 +211,7 @@ func (s *Service) jwks(w http.ResponseWriter, _ *http.Request) error {
 	}}})
 }
 
-// origin is the service's address as its caller sees it.
+// origin returns the service's address as its caller sees it.
 func origin(r *http.Request) string {
 	if r.TLS != nil {
 		return "https://" + r.Host

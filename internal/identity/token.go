@@ -70,7 +70,7 @@ func (s *Service) sign(u *User, context string) (token string, expires time.Time
 	return token, expires, err
 }
 
-// verify is the caller whom a token names. Errors are failures with status 401.
+// verify returns the caller whom a token names. Errors are failures with status 401.
 func (s *Service) verify(token string) (caller, error) {
 	claims := jwt.MapClaims{}
 	_, err := jwt.NewParser(
@@ -112,7 +112,7 @@ func (s *Service) verify(token string) (caller, error) {
 	return caller{u, context, claims}, nil
 }
 
-// bearer is the caller named by a token in r's Authorization header.
+// bearer returns the caller named by a token in r's Authorization header.
 func (s *Service) bearer(r *http.Request) (caller, error) {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") {
@@ -121,7 +121,7 @@ func (s *Service) bearer(r *http.Request) (caller, error) {
 	return s.verify(token)
 }
 
-// authenticate is the caller of r by any of the headers that the platform's
+// authenticate returns the caller of r by any of the headers that the platform's
 // services take.
 func (s *Service) authenticate(r *http.Request) (caller, error) {
 	if r.Header.Get("Authorization") == "" {
