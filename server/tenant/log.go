@@ -20,7 +20,9 @@ func init() {
 var destination atomic.Pointer[slog.Logger]
 
 // LogTo sends the warnings and errors of all registries of the process to l;
-// nil, as at the start, means nowhere. What a client did wrong is no warning.
+// nil, as at the start, means nowhere. Of a request it is an error when it ends
+// in 500 or more; what is logged on the way there, or on the way to telling a
+// client what it did wrong, is for debugging.
 func LogTo(l *slog.Logger) { destination.Store(l) }
 
 func log() *slog.Logger {
@@ -43,19 +45,24 @@ type hook struct{}
 func (hook) Levels() []logrus.Level { return logrus.AllLevels[:logrus.WarnLevel+1] }
 
 func (hook) Fire(e *logrus.Entry) error {
-	if status, answered := e.Data["http.response.status"].(int); answered && status < 500 {
-		return nil
-	}
 	var attrs []any
 	for name, value := range e.Data {
 		if slices.Contains(fields, name) {
 			attrs = append(attrs, slog.Any(name, value))
 		}
 	}
-	level := slog.LevelError
-	if e.Level == logrus.WarnLevel {
-		level = slog.LevelWarn
-	}
-	log().Log(e.Context, level, e.Message, attrs...)
+	log().Log(e.Context, level(e), e.Message, attrs...)
 	return nil
+}
+
+func level(e *logrus.Entry) slog.Level {
+	_, isOfRequest := e.Data["http.request.method"]
+	status, isAnswered := e.Data["http.response.status"].(int)
+	switch {
+	case isOfRequest && (!isAnswered || status < 500):
+		return slog.LevelDebug
+	case e.Level == logrus.WarnLevel:
+		return slog.LevelWarn
+	}
+	return slog.LevelError
 }

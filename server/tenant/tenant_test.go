@@ -4,14 +4,11 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -258,41 +255,3 @@ func TestCountRepositoriesReadsEveryPage(t *testing.T) {
 	}
 }
 
-// Not parallel: the log is the process's.
-func TestLogKeepsSecretsAndClientsMistakesOut(t *testing.T) {
-	var out bytes.Buffer
-	tenant.LogTo(slog.New(slog.NewJSONHandler(&out, nil)))
-	t.Cleanup(func() { tenant.LogTo(nil) })
-
-	dir := t.TempDir()
-	app, err := tenant.New(withStorage(inFolder(dir))).App(mine)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ask := func() int {
-		r := httptest.NewRequest("GET", "/v2/app/manifests/v1?apiKey=canary", nil)
-		r.Header.Set("Authorization", "Basic canary")
-		r.Header.Set("Referer", "http://canary/")
-		w := httptest.NewRecorder()
-		app.ServeHTTP(w, r)
-		return w.Code
-	}
-	if status := ask(); status != http.StatusNotFound || out.Len() > 0 {
-		t.Errorf("asking for what is not there = %d, logged as %s, want 404 and nothing", status, &out)
-	}
-	// The storage breaks: a file lies where its folder should.
-	if err := os.WriteFile(filepath.Join(dir, mine), nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if status := ask(); status < 500 {
-		t.Fatalf("asking a broken storage = %d, want 500 or more", status)
-	}
-	if strings.Contains(out.String(), "canary") {
-		t.Errorf("the log holds a secret: %s", &out)
-	}
-	line, _, _ := bytes.Cut(out.Bytes(), []byte("\n"))
-	var entry map[string]any
-	if err := json.Unmarshal(line, &entry); err != nil || entry["level"] != "ERROR" || entry["vars.name"] != "app" {
-		t.Errorf("the log says %s (%v), want an error that names the repository", &out, err)
-	}
-}
