@@ -26,7 +26,7 @@ const service = "docker-credential-dtz"
 type Keychain struct {
 	// Dir is the folder of the sealed files.
 	Dir string
-	// Cap is the largest item in bytes. 0 means this platform's.
+	// Cap is the largest item in bytes. 0 means what this platform leaves.
 	Cap int
 	// Patience is how long the keychain may take in all, over every call of
 	// this process: it can wait for a prompt that nobody answers. 0 means 5 s.
@@ -70,15 +70,19 @@ func account(key Key) string { return key.Profile + " " + key.Identity }
 // Load implements [Store].
 func (k *Keychain) Load(ctx context.Context, key Key) (*Login, error) {
 	login, err := k.load(ctx, key)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, errSealedGone) {
 		// Between our two reads somebody saved: the item names a new file now.
 		login, err = k.load(ctx, key)
 	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, &DamagedError{k.itemName(key), "the sealed file that it names is gone"}
+	if errors.Is(err, errSealedGone) {
+		return nil, &DamagedError{k.itemName(key), err.Error()}
 	}
 	return login, err
 }
+
+// errSealedGone is not fs.ErrNotExist, which dialling a session bus that has
+// ended fails with, too.
+var errSealedGone = errors.New("the sealed file that it names is gone")
 
 func (k *Keychain) load(ctx context.Context, key Key) (*Login, error) {
 	text, err := k.get(ctx, key)
@@ -95,8 +99,11 @@ func (k *Keychain) load(ctx context.Context, key Key) (*Login, error) {
 			return nil, &DamagedError{k.itemName(key), "it names a file that is not its own"}
 		}
 		sealed, err := os.ReadFile(filepath.Join(k.Dir, it.File))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, errSealedGone
+		}
 		if err != nil {
-			return nil, err
+			return nil, k.unavailable(err)
 		}
 		data, err = unseal(it.Key, sealed, it.File)
 		if err != nil {
@@ -121,7 +128,7 @@ func (k *Keychain) Save(ctx context.Context, key Key, login *Login) error {
 		return err
 	}
 	file := ""
-	if len(text) > k.cap() {
+	if len(text) > k.cap(key) {
 		file = key.id() + "-" + hex.EncodeToString(randomBytes(8)) + sealedSuffix
 		fileKey := randomBytes(sealedKeySize)
 		if err := k.writeSealed(file, fileKey, data); err != nil {
@@ -272,8 +279,8 @@ func (k *Keychain) unavailable(err error) error {
 	return &UnavailableError{Store: KeychainName, Why: why, Err: err}
 }
 
-// cap is what an item may hold on this platform, in bytes.
-func (k *Keychain) cap() int {
+// cap is what the login's item may hold on this platform, in bytes.
+func (k *Keychain) cap(key Key) int {
 	if k.Cap != 0 {
 		return k.Cap
 	}
@@ -281,10 +288,16 @@ func (k *Keychain) cap() int {
 	case "windows":
 		return 2560 // CRED_MAX_CREDENTIAL_BLOB_SIZE
 	case "darwin":
-		// go-keyring hands /usr/bin/security one line of at most 4,096 bytes,
-		// the item in base64 and our names in it.
-		return 2700
+		return macOSCap(account(key))
 	default:
 		return 100_000 // measured: 126,000 were fine, slower with size
 	}
+}
+
+// macOSCap is what is left for an item where go-keyring hands all of it to
+// /usr/bin/security, in one line of at most 4,096 bytes: quoted, and the item
+// in base64.
+func macOSCap(account string) int {
+	line := "add-generic-password -U -s " + service + " -a '" + strings.ReplaceAll(account, "'", `'"'"'`) + "' -w go-keyring-base64:\n"
+	return (4096 - len(line)) / 4 * 3
 }

@@ -2,10 +2,12 @@ package store
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -22,7 +24,7 @@ import (
 // to the session bus for the life of a process.
 func TestMain(m *testing.M) {
 	stop := func() {}
-	if testenv.Absent("keychain") == nil {
+	if testenv.Absent("keychain") == nil && os.Getenv(childOf) == "" {
 		env, stopKeychain, err := testenv.StartKeychain()
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -37,6 +39,10 @@ func TestMain(m *testing.M) {
 	stop()
 	os.Exit(code)
 }
+
+// childOf is set for a test process that another one starts: it has the
+// environment that it was given.
+const childOf = "DTZ_TEST_CHILD"
 
 var received = time.Unix(1_800_000_000, 0)
 
@@ -277,6 +283,49 @@ func TestWithoutBusNothingIsStarted(t *testing.T) {
 	}
 	if _, err := os.Stat(marker); err == nil {
 		t.Error("dbus-launch was run")
+	}
+}
+
+// The bus of a login session that is over leaves its address behind, in a tmux
+// or a cron of before. What cannot be asked is out of reach, not damaged.
+func TestSessionBusThatIsGoneIsOutOfReach(t *testing.T) {
+	testenv.Need(t, "keychain")
+	const address = "DBUS_SESSION_BUS_ADDRESS"
+	stale := "unix:path=/nonexistent/docker-credential-dtz/bus"
+	if os.Getenv(address) != stale { // this process has its connection already
+		again := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
+		again.Env = append(os.Environ(), address+"="+stale, childOf+"=1")
+		if out, err := again.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS") {
+			t.Errorf("%v\n%s", err, out)
+		}
+		return
+	}
+	k := &Keychain{Dir: t.TempDir()}
+	_, err := k.Load(t.Context(), keyFor(t))
+	var away *UnavailableError
+	if !errors.As(err, &away) || !strings.Contains(err.Error(), "names a session bus that is gone") {
+		t.Errorf("Load = %v, want an UnavailableError that names the bus", err)
+	}
+}
+
+// go-keyring refuses a line for /usr/bin/security that is over 4,096 bytes.
+func TestItemsFitIntoTheLineOfMacOS(t *testing.T) {
+	for name, profile := range map[string]string{
+		"the default profile": "default",
+		"a long name":         strings.Repeat("p", 300),
+		"a name of quotes":    strings.Repeat("'", 300),
+		"a name not in ASCII": strings.Repeat("ü", 300),
+	} {
+		user := account(Key{Identity: "https://identity.dtz.rocks/api/2021-02-21", Profile: profile})
+		line := func(size int) int { // as go-keyring's keyring_darwin.go builds it
+			quoted := "'" + strings.ReplaceAll(user, "'", `'"'"'`) + "'"
+			return len(fmt.Sprintf("add-generic-password -U -s %s -a %s -w %s\n", service, quoted,
+				"go-keyring-base64:"+base64.StdEncoding.EncodeToString(make([]byte, size))))
+		}
+		size := macOSCap(user)
+		if line(size) > 4096 || line(size+1) <= 4096 {
+			t.Errorf("%s: an item of %d bytes makes a line of %d, one more makes it %d", name, size, line(size), line(size+1))
+		}
 	}
 }
 
