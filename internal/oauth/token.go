@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -176,34 +177,36 @@ func parseTokenResponse(resp *response) (Token, error) {
 
 // lifetime is the least that the answer says of how long a token lives from
 // its receipt on. No clock of ours is in it: exp is compared with the clock of
-// those who set it. A zero date or expiresIn says nothing.
+// those who set it. A zero date or expiresIn says nothing. It is at most
+// tenYears: more could not be told from a mistake, nor kept as a number.
 func lifetime(claims Claims, date time.Time, expiresIn time.Duration) (time.Duration, error) {
-	const unknown = time.Duration(math.MaxInt64)
-	left := unknown
+	var said []time.Duration
 	if expiresIn > 0 {
-		left = expiresIn
+		said = append(said, expiresIn)
 	}
 	if exp := claims.Expires; !exp.IsZero() {
 		if !date.IsZero() {
-			left = min(left, exp.Sub(date))
+			said = append(said, exp.Sub(date))
 		}
 		if iat := claims.IssuedAt; !iat.IsZero() {
-			left = min(left, exp.Sub(iat))
+			said = append(said, exp.Sub(iat))
 		}
 	}
-	switch {
-	case left == unknown:
+	if len(said) == 0 {
 		return 0, errors.New("the answer does not say how long its token is valid")
-	case left <= 0:
+	}
+	left := min(slices.Min(said), tenYears)
+	if left <= 0 {
 		return 0, errors.New("the answer's token has expired already")
 	}
 	return left, nil
 }
 
+const tenYears = 10 * 365 * 24 * time.Hour
+
 // expiresIn reads expires_in: seconds, perhaps with a fraction, perhaps as a
 // string. What makes no sense counts as missing: exp says it as well.
 func expiresIn(raw json.RawMessage) time.Duration {
-	const tenYears = 10 * 365 * 24 * 3600
 	var seconds float64
 	if json.Unmarshal(raw, &seconds) != nil {
 		var s string
@@ -211,7 +214,7 @@ func expiresIn(raw json.RawMessage) time.Duration {
 			return 0
 		}
 	}
-	if seconds <= 0 || seconds > tenYears {
+	if seconds <= 0 || seconds > tenYears.Seconds() {
 		return 0
 	}
 	return time.Duration(seconds * float64(time.Second))

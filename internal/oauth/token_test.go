@@ -101,6 +101,7 @@ func TestLifetime(t *testing.T) {
 		{"expires_in infinite", at(0), at(day), at(0), `"Infinity"`, day},
 		{"expires_in a list", at(0), at(day), at(0), "[1]", day},
 		{"expires_in true", at(0), at(day), at(0), "true", day},
+		{"an exp in the year 9999", at(0), time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC), at(0), "", tenYears},
 		{"expired on arrival", at(-2 * day), at(-day), at(0), "86400", 0},
 		{"expires as it arrives", at(-day), at(0), at(0), "86400", 0},
 		{"expires before it is made", at(0), at(-day), time.Time{}, "86400", 0},
