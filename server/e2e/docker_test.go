@@ -102,8 +102,9 @@ func (m *machine) pushAndPull(p *platform) {
 // renewal is due.
 func TestParallelPullsRenewOnce(t *testing.T) {
 	t.Parallel()
-	// A quarter of its life, and a token is renewed when it is asked for.
-	const lifetime = 60 * time.Second
+	// After a quarter of its life, a token is renewed when it is asked for.
+	const lifetime = 80 * time.Second
+	const quarter = lifetime / 4
 	p := startPlatform(t, "--token-lifetime", lifetime.String())
 	m := newMachine(t).withDocker()
 	m.login(p)
@@ -113,9 +114,9 @@ func TestParallelPullsRenewOnce(t *testing.T) {
 		m.run("docker", "push", ref)
 		m.run("docker", "rmi", ref)
 	}
-	due := expiry(t, m.get(p).Secret).Add(-lifetime * 3 / 4)
-	time.Sleep(time.Until(due.Add(time.Second)))
-	before := p.called("/token/refresh")
+	due := expiry(t, m.get(p).Secret).Add(quarter - lifetime)
+	time.Sleep(time.Until(due.Add(2 * time.Second)))
+	before, start := p.called("/token/refresh"), time.Now()
 
 	pulls := make(chan result)
 	for _, ref := range refs {
@@ -126,7 +127,10 @@ func TestParallelPullsRenewOnce(t *testing.T) {
 			t.Error(r)
 		}
 	}
-	if got := p.called("/token/refresh") - before; got != 1 {
-		t.Errorf("%d pulls renewed %d times, want once", len(refs), got)
+	// On a machine that takes longer than that, the next renewal is due.
+	took := time.Since(start)
+	most := 1 + int(took/quarter)
+	if got := p.called("/token/refresh") - before; got < 1 || got > most {
+		t.Errorf("%d pulls in %v renewed %d times, want once in %v", len(refs), took, got, quarter)
 	}
 }
