@@ -1,7 +1,10 @@
 package e2e
 
 import (
+	"errors"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -63,15 +66,61 @@ func TestPodman(t *testing.T) {
 	m.login(p)
 	podman := func(args ...string) {
 		t.Helper()
-		m.run("podman", append([]string{
-			"--root", filepath.Join(m.home, "root"), "--runroot", filepath.Join(m.home, "runroot"),
-			// What works without systemd and without a file system for it.
-			"--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--events-backend", "file",
-		}, args...)...)
+		m.run("podman", append(m.podmanFlags(), args...)...)
 	}
 	ref := p.Registry + "/podman"
 	m.run("crane", "push", image(t), ref)
 	podman("pull", "--tls-verify=false", ref)
 	podman("tag", ref, ref+":again")
 	podman("push", "--tls-verify=false", ref+":again")
+}
+
+// podmanFlags give podman a place of its own, and what works without systemd
+// and without a file system for it.
+func (m *machine) podmanFlags() []string {
+	return []string{
+		"--root", filepath.Join(m.home, "root"),
+		"--runroot", filepath.Join(m.env["XDG_RUNTIME_DIR"], "podman"), // 50 characters at most
+		"--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--events-backend", "file",
+	}
+}
+
+// They run the helper with their own standard error.
+func TestClientsShowThatALoginExpired(t *testing.T) {
+	t.Parallel()
+	p := startPlatform(t, "--token-lifetime", "15s")
+	ref := p.Registry + "/hello"
+	pipeline := newRunner(t, p)
+	pipeline.env["DTZ_API_KEY"] = p.APIKey
+	pipeline.run("crane", "push", image(t), ref) // so that nothing but the login is missing
+	m := newMachine(t)
+	m.login(p)
+	waitUntilExpired(t, m.get(p))
+	for _, tt := range []struct {
+		client string
+		args   []string
+	}{
+		{"crane", []string{"pull", ref, filepath.Join(m.home, "pulled.tar")}},
+		{"skopeo", []string{"copy", "--insecure-policy", "--src-tls-verify=false", "docker://" + ref, "dir:" + t.TempDir()}},
+		{"podman", append(m.podmanFlags(), "pull", "--tls-verify=false", ref)},
+	} {
+		t.Run(tt.client, func(t *testing.T) {
+			if tt.client != "crane" { // which we built
+				testenv.Need(t, tt.client)
+			}
+			r := m.try("", tt.client, tt.args...)
+			wantHelperLine(t, r, p, `login expired .*; run "docker-credential-dtz login`)
+		})
+	}
+}
+
+// wantHelperLine checks that a client failed by itself and showed one line of
+// the helper's, about p's registry, that matches pattern.
+func wantHelperLine(t *testing.T, r result, p *platform, pattern string) {
+	t.Helper()
+	line := regexp.MustCompile(`(?m)^docker-credential-dtz: ` + regexp.QuoteMeta(p.Registry) + `: ` + pattern)
+	exit, ended := errors.AsType[*exec.ExitError](r.err)
+	if !ended || !exit.Exited() || !line.MatchString(r.stderr) || strings.Count(r.stderr, "docker-credential-dtz: ") != 1 {
+		t.Errorf("%v\nwant a failure and, on standard error, one line of the helper's, which matches %s", r, line)
+	}
 }

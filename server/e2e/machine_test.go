@@ -130,11 +130,11 @@ func (m *machine) feed(stdin, name string, args ...string) string {
 }
 
 // login logs in with the helper, which sets Docker up.
-func (m *machine) login(p *platform) {
+func (m *machine) login(p *platform, flags ...string) {
 	m.t.Helper()
 	m.env["DTZ_IDENTITY_URL"] = p.Identity
-	m.feed(p.Password, "docker-credential-dtz", "login",
-		"--registry", p.Registry, "--yes", "--username", p.Username, "--password-stdin")
+	m.feed(p.Password, "docker-credential-dtz", append([]string{"login",
+		"--registry", p.Registry, "--yes", "--username", p.Username, "--password-stdin"}, flags...)...)
 	delete(m.env, "DTZ_IDENTITY_URL") // what the login serves, the binding knows
 }
 
@@ -159,6 +159,34 @@ func (m *machine) get(p *platform) credential {
 	return c
 }
 
+// keepInUse asks for a credential every two seconds until stop is called, so
+// that a login does not end because a step takes longer than a token lives.
+func (m *machine) keepInUse(p *platform) (stop func()) {
+	m.t.Helper()
+	ctx, cancel := context.WithCancel(m.t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(2 * time.Second):
+			}
+			if r := m.try(p.Registry, "docker-credential-dtz", "get"); r.err != nil {
+				m.t.Error(r)
+				return
+			}
+		}
+	}()
+	stop = func() {
+		cancel()
+		<-done
+	}
+	m.t.Cleanup(stop)
+	return stop
+}
+
 // build makes an image from scratch whose content is its own name.
 func (m *machine) build(ref string) {
 	m.t.Helper()
@@ -174,6 +202,14 @@ func (m *machine) build(ref string) {
 func (m *machine) imageID(ref string) string {
 	m.t.Helper()
 	return m.run("docker", "image", "inspect", "--format", "{{.Id}}", ref)
+}
+
+// waitUntilExpired waits until the token of the last get has ended by every
+// clock: the helper counts from when it received it, the token from when it was
+// made.
+func waitUntilExpired(t *testing.T, c credential) {
+	t.Helper()
+	time.Sleep(time.Until(expiry(t, c.Secret).Add(5 * time.Second)))
 }
 
 // expiry is when a token ends.

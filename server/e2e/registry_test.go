@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -99,6 +100,19 @@ func (p *platform) called(path string) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.calls[path]
+}
+
+// deletedKeys are the API keys that the identity service was asked to delete.
+func (p *platform) deletedKeys() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var keys []string
+	for path, n := range p.calls {
+		if key, ok := strings.CutPrefix(path, "/me/identity/apikey/"); ok {
+			keys = append(keys, slices.Repeat([]string{key}, n)...)
+		}
+	}
+	return keys
 }
 
 // status is what the registry answers to a token, without any client between.
