@@ -66,17 +66,29 @@ func TestPipeline(t *testing.T) {
 	}
 }
 
-func TestPipelineWithARefusedKey(t *testing.T) {
+// Docker swallows what the helper says to it, and shows what it says to people.
+func TestPipelineWithoutAUsableKey(t *testing.T) {
 	t.Parallel()
 	p := startPlatform(t)
-	m := newRunner(t, p)
-	key := "apikey-" + strings.Repeat("x", 24)
-	m.env["DTZ_API_KEY"] = key
-	r := m.try("", "crane", "digest", p.Registry+"/pipeline")
-	if r.err == nil || !strings.Contains(r.stderr, "docker-credential-dtz: "+p.Registry+": ") {
-		t.Errorf("%v\nwant an error and the helper's line", r)
-	}
-	if strings.Contains(r.stdout+r.stderr, key) {
-		t.Error("the refused key is shown")
+	m := newRunner(t, p).withDocker()
+	ref := p.Registry + "/pipeline"
+	for _, tt := range []struct {
+		name string
+		key  string
+		line string
+	}{
+		{"that is refused", "apikey-" + strings.Repeat("x", 24), "the API key of DTZ_API_KEY was refused .*; replace the key, or unset DTZ_API_KEY$"},
+		{"that is empty", "", `not logged in \(DTZ_API_KEY set but empty\); run "docker-credential-dtz login`},
+	} {
+		m.env["DTZ_API_KEY"] = tt.key
+		for _, client := range [][]string{{"docker", "pull", ref}, {"crane", "pull", ref, filepath.Join(m.home, "pulled.tar")}} {
+			t.Run(client[0]+" and a key "+tt.name, func(t *testing.T) {
+				r := m.try("", client[0], client[1:]...)
+				wantHelperLine(t, r, p, tt.line)
+				if tt.key != "" && strings.Contains(r.stdout+r.stderr, tt.key) {
+					t.Error("the key is shown")
+				}
+			})
+		}
 	}
 }
