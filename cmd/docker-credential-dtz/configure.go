@@ -79,13 +79,7 @@ func (sys system) configure(ctx context.Context, o configureOptions) error {
 	if err := sys.agree(ctx, s, place, unserved, o.yes); err != nil {
 		return err
 	}
-	path := o.apiKeyFile
-	if path != "" {
-		if path, err = filepath.Abs(path); err != nil {
-			return fmt.Errorf("configuring Docker: %w", err)
-		}
-	}
-	if err := s.Bind(ctx, place, addresses, path); err != nil {
+	if err := s.Bind(ctx, place, addresses, o.apiKeyFile); err != nil {
 		return fmt.Errorf("configuring Docker: %w", err)
 	}
 	if err := sys.configureDocker(addresses, o.yes); err != nil {
@@ -176,10 +170,10 @@ func (sys system) unconfigure(registries []string) error {
 		return fmt.Errorf("configuring Docker: %w", err)
 	}
 	if len(removed) == 0 {
-		sys.say("Docker asks this helper for nothing there; %s was left alone.", file.Path)
+		sys.say("%s has no entry of this helper; nothing was changed.", file.Path)
 		return nil
 	}
-	sys.say("Docker asks this helper no more for %s.", join(removed))
+	sys.say("Docker no longer asks this helper for %s.", join(removed))
 	return nil
 }
 

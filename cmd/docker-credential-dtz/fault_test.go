@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"time"
 )
 
 // fault makes an identity service misbehave: the one place for it in these
@@ -17,6 +18,7 @@ type fault struct {
 	contentType string
 	body        string
 	echo        bool
+	delay       time.Duration  // before any answer
 	faulty      map[string]int // requests that were answered so, by path
 }
 
@@ -24,6 +26,12 @@ func (f *fault) mustSet(args ...string) {
 	if err := f.set(args); err != nil {
 		panic(err)
 	}
+}
+
+func (f *fault) slow(delay time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.delay = delay
 }
 
 func (f *fault) calls(path string) int {
@@ -58,11 +66,12 @@ func (f *fault) set(args []string) error {
 func (f *fault) around(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		f.mu.Lock()
-		status, contentType, body, echo := f.status, f.contentType, f.body, f.echo
+		status, contentType, body, echo, delay := f.status, f.contentType, f.body, f.echo, f.delay
 		if status != 0 {
 			f.faulty[r.URL.Path]++
 		}
 		f.mu.Unlock()
+		time.Sleep(delay)
 		if status == 0 {
 			next.ServeHTTP(w, r)
 			return

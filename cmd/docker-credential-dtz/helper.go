@@ -34,9 +34,6 @@ const maxInput = 64 << 10
 // them on pull and push; what a person should see goes to standard error.
 func (sys system) serveDocker(interrupted context.Context, verb string) int {
 	limit, note := sys.timeout()
-	if note != "" {
-		sys.warn(note)
-	}
 	ctx, cancel := context.WithTimeout(interrupted, limit)
 	defer cancel()
 
@@ -47,6 +44,9 @@ func (sys system) serveDocker(interrupted context.Context, verb string) int {
 	answer, err := sys.answer(ctx, verb)
 	if err == nil {
 		_, _ = io.WriteString(sys.stdout, answer)
+		if note != "" {
+			sys.warn(note)
+		}
 		return exitOK
 	}
 	if interrupted.Err() != nil {
@@ -62,7 +62,10 @@ func (sys system) serveDocker(interrupted context.Context, verb string) int {
 		told = credentials.NewErrCredentialsNotFound()
 	}
 	fmt.Fprintln(sys.stdout, told)
-	if outcome != session.NotOurs {
+	if outcome != session.NotOurs { // and there one line has to say it all
+		if note != "" {
+			err = fmt.Errorf("%w (%s)", err, note)
+		}
 		sys.warn(err.Error())
 	}
 	return exitFailure
@@ -110,9 +113,10 @@ func (sys system) handle(ctx context.Context, verb string) (string, error) {
 		if len(input) > maxInput {
 			return "", fmt.Errorf("standard input is over %d bytes", maxInput)
 		}
-		if strings.Contains(strings.TrimSpace(string(input)), "\n") && verb != credentials.ActionStore {
-			// The library would join the lines to an address that nobody wrote.
-			input = []byte("more than one line")
+		if text := cutLineBreak(string(input)); verb != credentials.ActionStore && (text != strings.TrimSpace(text) || strings.Contains(text, "\n")) {
+			// The library would cut white space of every kind, and join lines to
+			// an address that nobody wrote.
+			input = []byte("more than an address")
 		}
 	}
 	credentials.Name, credentials.Package, credentials.Version = program, "github.com/DownToZero-Cloud/"+program, buildVersion()
@@ -155,7 +159,13 @@ func (h dockerHelper) Add(creds *credentials.Credentials) error {
 	if err != nil && !errors.Is(err, errNotOptedIn) {
 		return err
 	}
-	return h.session.Keep(h.ctx, address, creds.Username, secret.String(creds.Secret), newStore)
+	if err := h.session.Keep(h.ctx, address, creds.Username, secret.String(creds.Secret), newStore); err != nil {
+		return err
+	}
+	if newStore == store.FileName {
+		h.sys.warn(unencrypted)
+	}
+	return nil
 }
 
 // Delete answers docker logout.

@@ -94,7 +94,7 @@ func (sys system) login(ctx context.Context, o loginOptions) error {
 		return err
 	}
 	s := sys.session(patienceForPeople)
-	storeName, err := sys.loginStore(o.insecure)
+	storeName, err := sys.loginStore(o.insecure, s.HasStore(store.FileName))
 	if err != nil {
 		return err
 	}
@@ -123,12 +123,12 @@ func (sys system) login(ctx context.Context, o loginOptions) error {
 	for _, note := range notes {
 		sys.warn(note)
 	}
-	return sys.afterLogin(ctx, s, place, made.login, addresses, o.noConfigure)
+	return sys.afterLogin(s, place, made.login, addresses, o.noConfigure)
 }
 
 // loginStore is the store of a new login: what DTZ_STORE and the flag say.
-func (sys system) loginStore(insecure bool) (string, error) {
-	name, err := sys.newStore(insecure)
+func (sys system) loginStore(insecure, before bool) (string, error) {
+	name, err := sys.newStore(insecure || before)
 	switch {
 	case errors.Is(err, errNotOptedIn):
 		return "", withHint(err, "if that is what you want, run %q", program+" login --insecure-storage")
@@ -137,11 +137,15 @@ func (sys system) loginStore(insecure bool) (string, error) {
 	case insecure && sys.getenv("DTZ_STORE") == store.KeychainName:
 		return "", usagef("DTZ_STORE=keychain and --insecure-storage contradict each other")
 	case insecure:
-		sys.warn("warning: the login is kept unencrypted; whoever can read your files can use it")
-		return store.FileName, nil
+		name = store.FileName
+	}
+	if name == store.FileName {
+		sys.warn(unencrypted)
 	}
 	return name, nil
 }
+
+const unencrypted = "warning: the login is kept unencrypted; whoever can read your files can use it"
 
 // agree asks before a login serves a registry that is not the platform's:
 // whoever gets one of its tokens can act as its owner everywhere.
@@ -267,9 +271,9 @@ func explainIdentity(err error) error {
 
 // afterLogin sets Docker up, last, so that Docker is never pointed at a helper
 // with nothing to give, and says what has come of it.
-func (sys system) afterLogin(ctx context.Context, s *session.Session, place config.Login, login *store.Login, addresses []config.Address, noConfigure bool) error {
+func (sys system) afterLogin(s *session.Session, place config.Login, login *store.Login, addresses []config.Address, noConfigure bool) error {
 	sys.say("Logged in as %s in context %s%s.", who(login), login.Context, roleNote(login))
-	sys.say("The login lies in %s.", strings.Join(s.Status(ctx, place).Where, " and "))
+	sys.say("The login lies in %s.", strings.Join(s.Where(place), " and "))
 	sys.say("%s", lasts(login))
 	next := fmt.Sprintf("Next: docker push %s/IMAGE", addresses[0])
 	if noConfigure {
@@ -279,8 +283,10 @@ func (sys system) afterLogin(ctx context.Context, s *session.Session, place conf
 	} else {
 		sys.say("Docker uses it for %s. %s", join(addresses), next)
 	}
-	if source := s.Env.Precedence(); source != "" {
-		sys.warn(fmt.Sprintf("note: %s is set and takes precedence over this login", source))
+	for _, address := range addresses {
+		if source := s.Source(address); source != session.FromLogin {
+			sys.warn(fmt.Sprintf("note: at %s the %s takes precedence over this login", address, source.Describe()))
+		}
 	}
 	return nil
 }

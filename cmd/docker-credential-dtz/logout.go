@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -42,8 +43,7 @@ func (sys system) logout(ctx context.Context, profile string, all bool) error {
 		var e *session.Error
 		switch {
 		case errors.As(err, &e) && e.Outcome == session.NotLoggedIn:
-			sys.say("Not logged in as profile %s; nothing to forget.", profile)
-			return nil
+			return sys.nothingToForget(s, profile)
 		case err != nil:
 			return fmt.Errorf("logging out: %w", err)
 		}
@@ -65,4 +65,24 @@ func (sys system) logout(ctx context.Context, profile string, all bool) error {
 		}
 	}
 	return failed
+}
+
+// nothingToForget says so, unless somebody is logged in under another name and
+// might believe that this was it.
+func (sys system) nothingToForget(s *session.Session, profile string) error {
+	places, err := s.Places()
+	if err != nil {
+		return fmt.Errorf("logging out: %w", err)
+	}
+	if len(places) == 0 {
+		sys.say("Not logged in; nothing to forget.")
+		return nil
+	}
+	var others []string
+	for _, place := range places {
+		others = append(others, place.Profile)
+	}
+	return withHint(
+		fmt.Errorf("logging out: not logged in as profile %s, but as %s", profile, strings.Join(others, " and ")),
+		"use --profile or --all")
 }

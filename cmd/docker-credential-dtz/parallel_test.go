@@ -19,6 +19,7 @@ func TestManyProcessesRenewOnce(t *testing.T) {
 		keep     bool          // log in with --keep
 		since    time.Duration // the last renewal
 		sabotage func(*place)
+		slow     bool   // the answer, so that all have started when it comes, however busy the machine is
 		path     string // of the one call
 		// what each of them answers
 		stdout string
@@ -29,12 +30,12 @@ func TestManyProcessesRenewOnce(t *testing.T) {
 			path: "/token/refresh", stdout: `"Username":"bearer"`,
 		},
 		{
-			name: "it is refused shortly before the end", since: 24*time.Hour - 3*time.Minute,
+			name: "it is refused shortly before the end", since: 24*time.Hour - 3*time.Minute, slow: true,
 			sabotage: func(p *place) { p.service.RevokeSessions("identity-alice123") },
 			path:     "/token/refresh", stdout: `"Username":"bearer"`,
 		},
 		{
-			name: "the key is refused and nothing is left", keep: true, since: 100 * time.Hour,
+			name: "the key is refused and nothing is left", keep: true, since: 100 * time.Hour, slow: true,
 			sabotage: func(p *place) { p.fault.mustSet("answers", "401") },
 			path:     "/auth/apikey", stdout: "the API key of this login was refused by the identity service", code: exitFailure,
 		},
@@ -48,6 +49,9 @@ func TestManyProcessesRenewOnce(t *testing.T) {
 				p.login()
 			}
 			p.moveClock(tt.since)
+			if tt.slow {
+				p.fault.slow(3 * time.Second)
+			}
 			tt.sabotage(p)
 			before := p.calls(tt.path)
 

@@ -96,21 +96,27 @@ func (sys system) serveTerminal(ctx context.Context, args []string) int {
 	case errors.As(err, &exit):
 		return int(exit)
 	case ctx.Err() != nil:
+		if unrevoked := (*session.UnrevokedError)(nil); errors.As(err, &unrevoked) {
+			sys.complain(err) // nobody else will say that a key is still valid
+		}
 		return exitInterrupted
 	case !started || errors.As(err, &usage):
-		sys.warn(printable(err))
-		if hint := hintOf(err); hint != "" {
-			sys.say("hint: %s", hint)
-		} else {
-			sys.say("hint: run %q", cmd.CommandPath()+" --help")
+		if hintOf(err) == "" {
+			err = withHint(err, "run %q", cmd.CommandPath()+" --help")
 		}
+		sys.complain(err)
 		return exitUsage
 	}
+	sys.complain(err)
+	return exitFailure
+}
+
+// complain prints an error and its remedy.
+func (sys system) complain(err error) {
 	sys.warn(printable(err))
 	if hint := hintOf(err); hint != "" {
 		sys.say("hint: %s", hint)
 	}
-	return exitFailure
 }
 
 // noteStart makes cmd say when it begins: errors before that are of the command

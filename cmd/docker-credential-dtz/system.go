@@ -162,7 +162,7 @@ func (sys system) newStore(optedIn bool) (string, error) {
 	}
 }
 
-var errNotOptedIn = errors.New("DTZ_STORE=file keeps the login unencrypted")
+var errNotOptedIn = errors.New("DTZ_STORE=file would keep the login unencrypted, which only you can choose")
 
 const defaultTimeout = 10 * time.Second
 

@@ -112,6 +112,11 @@ func (sys system) confirm(ctx context.Context, question string) (bool, error) {
 	return answer == "y" || answer == "yes", nil
 }
 
+// cutLineBreak cuts one line break off the end.
+func cutLineBreak(text string) string {
+	return strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r")
+}
+
 // maxSecret is more than any password or key, in bytes.
 const maxSecret = 64 << 10
 
@@ -133,7 +138,7 @@ func (sys system) readSecret(ctx context.Context, what string) (secret.String, e
 	case <-ctx.Done():
 		return "", ctx.Err()
 	}
-	text := strings.TrimSuffix(strings.TrimSuffix(string(r.data), "\n"), "\r")
+	text := cutLineBreak(string(r.data))
 	switch {
 	case r.err != nil:
 		return "", fmt.Errorf("reading the %s: %w", what, r.err)

@@ -6,7 +6,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/config"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/platform"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/session"
 )
@@ -32,7 +31,7 @@ user of the machine could read it.`,
 	}
 	f := cmd.Flags()
 	f.BoolVar(&o.header, "header", false, "print it as the HTTP header Authorization")
-	f.StringVar(&o.registry, "registry", "", "the registry that it is for, `host[:port]` (default: none in particular)")
+	f.StringVar(&o.registry, "registry", "", "the registry that it is for, `host[:port]` (default: "+platform.RegistryHost+", or that of the only login)")
 	f.StringVar(&o.context, "context", "", "`id` of the context that it is for (default: the registry's or the login's)")
 	f.StringVar(&o.profile, "profile", "", "`name` of the login that it is from, whatever the environment says")
 	cmd.MarkFlagsMutuallyExclusive("registry", "profile")
@@ -63,12 +62,8 @@ func (sys system) token(ctx context.Context, o tokenOptions) error {
 }
 
 func (sys system) tokenFor(ctx context.Context, s *session.Session, o tokenOptions) (*session.Credential, error) {
-	if o.registry == "" && (o.profile != "" || s.Env.Precedence() == "") {
-		profile := o.profile
-		if profile == "" {
-			profile = config.DefaultProfile
-		}
-		place, err := s.Pick(profile)
+	if o.profile != "" {
+		place, err := s.Pick(o.profile)
 		if err != nil {
 			return nil, err
 		}
@@ -77,6 +72,11 @@ func (sys system) tokenFor(ctx context.Context, s *session.Session, o tokenOptio
 	name := o.registry
 	if name == "" {
 		name = platform.RegistryHost
+		if s.Source(platform.RegistryHost) == "" { // then from the only login there is
+			if places, err := s.Places(); err == nil && len(places) == 1 {
+				return s.Login(ctx, places[0], o.context)
+			}
+		}
 	}
 	addresses, err := parseRegistries([]string{name})
 	if err != nil {

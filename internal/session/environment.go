@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
+	"time"
 
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/config"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/oauth"
@@ -127,6 +129,32 @@ func (s *Session) environmentOf(address config.Address, b config.Binding, bound 
 	return s.Env
 }
 
+// Source is which source decides for the address, found out without asking
+// anybody; "" if there is none.
+func (s *Session) Source(address config.Address) Source {
+	conf, err := config.Load(s.ConfigPath)
+	if err != nil {
+		return ""
+	}
+	b, bound := conf.Lookup(address)
+	env := s.environmentOf(address, b, bound)
+	claims, err := oauth.ParseClaims(env.accessToken.Reveal())
+	_, loggedIn := conf.Place(b.Identity, b.Profile)
+	switch {
+	case env.apiKey != "":
+		return FromAPIKey
+	case env.apiKeyFile != "":
+		return FromAPIKeyFile
+	case b.APIKeyFile != "":
+		return FromBoundFile
+	case err == nil && s.Now().Before(claims.Expires):
+		return FromAccessToken
+	case bound && loggedIn:
+		return FromLogin
+	}
+	return ""
+}
+
 // fromEnvironment returns the environment's credential for r, or nil if it has
 // none, and what is to be said of what was passed over. A configured API-key
 // file counts as the environment's.
@@ -142,6 +170,7 @@ func (s *Session) fromEnvironment(ctx context.Context, r Request, b config.Bindi
 	if err != nil {
 		return fail(err.Error(), err)
 	}
+	where := env.where(source, b)
 	if source != FromBoundFile {
 		if identity, err = env.IdentityURL(); err != nil && env.Precedence() != "" {
 			return fail(err.Error(), err)
@@ -149,6 +178,9 @@ func (s *Session) fromEnvironment(ctx context.Context, r Request, b config.Bindi
 	}
 	if key != "" {
 		cred, err := s.fromKey(ctx, r, key, source, identity, contextID)
+		if cred != nil {
+			cred.Where = append([]string{where}, cred.Where...)
+		}
 		return cred, notes, err
 	}
 	if env.accessToken == "" {
@@ -165,7 +197,7 @@ func (s *Session) fromEnvironment(ctx context.Context, r Request, b config.Bindi
 	case contextID != "" && !platform.SameID(contextID, claims.Context):
 		notes = append(notes, fmt.Sprintf("DTZ_ACCESS_TOKEN is for %s and not for %s", oauth.Clean(claims.Context), contextID))
 	default:
-		return &Credential{Username: UserBearer, Secret: env.accessToken, Source: FromAccessToken}, notes, nil
+		return &Credential{Username: UserBearer, Secret: env.accessToken, Source: FromAccessToken, Where: []string{env.where(FromAccessToken, b)}}, notes, nil
 	}
 	return nil, notes, nil
 }
@@ -186,20 +218,42 @@ func (e Environment) key(b config.Binding) (secret.String, Source, error) {
 	return "", "", nil
 }
 
-// maxKeyFile is more than any API key has, in bytes.
-const maxKeyFile = 4096
+// where says to people where the secret of a source lies.
+func (e Environment) where(source Source, b config.Binding) string {
+	switch source {
+	case FromAPIKeyFile:
+		return "the file " + e.apiKeyFile
+	case FromBoundFile:
+		return "the file " + b.APIKeyFile
+	default:
+		return "the variable " + string(source)
+	}
+}
+
+const (
+	// maxKeyFile is more than any API key has, in bytes.
+	maxKeyFile = 4096
+	// keyFileLimit is for a pipe whose writer takes its time.
+	keyFileLimit = 2 * time.Second
+)
 
 // readKey reads the file of an API key. It may be a link, as Kubernetes mounts
 // secrets, or a pipe.
 func readKey(path string, source Source) (secret.String, Source, error) {
-	f, err := os.Open(path)
-	if err != nil && strings.HasPrefix(filepath.Base(path), "apikey-") { // the error would quote it
-		return "", "", fmt.Errorf("%s holds an API key and not the name of a file", source)
+	if strings.HasPrefix(path, "apikey-") && filepath.Base(path) == path {
+		if _, err := os.Lstat(path); err != nil { // the error would quote it
+			return "", "", fmt.Errorf("%s holds an API key and not the name of a file", source)
+		}
 	}
+	// Without O_NONBLOCK a named pipe that nobody writes to would wait for ever.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return "", "", fmt.Errorf("%s: %w", source, err)
 	}
 	defer f.Close()
+	if err := f.SetReadDeadline(time.Now().Add(keyFileLimit)); err != nil && !errors.Is(err, os.ErrNoDeadline) {
+		return "", "", fmt.Errorf("%s: %w", source, err)
+	}
 	data, err := io.ReadAll(io.LimitReader(f, maxKeyFile+1))
 	if err != nil {
 		return "", "", fmt.Errorf("%s: %w", source, err)
@@ -227,7 +281,7 @@ func checkedKey(text string, source Source, where string) (secret.String, Source
 func (s *Session) fromKey(ctx context.Context, r Request, key secret.String, source Source, identity, contextID string) (*Credential, error) {
 	client, err := s.Identity(identity)
 	if err != nil {
-		return nil, &Error{Outcome: Misconfigured, What: err.Error(), Remedy: "unset or mend it", Err: err}
+		return nil, &Error{Outcome: Misconfigured, What: err.Error(), Remedy: "mend DTZ_IDENTITY_URL or " + s.ConfigPath, Err: err}
 	}
 	cache, err := store.NewKeyCache(s.CacheDir(), key, identity, contextID)
 	if err != nil {
@@ -251,7 +305,7 @@ func (s *Session) fromKey(ctx context.Context, r Request, key secret.String, sou
 			return token, nil
 		},
 	})
-	cred := &Credential{Username: UserBearer, Secret: token.Access, Source: source}
+	cred := &Credential{Username: UserBearer, Secret: token.Access, Source: source, Where: cache.Where()}
 	switch {
 	case err == nil && note == "":
 		return cred, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -65,7 +66,7 @@ func (s *Session) Pick(profile string) (config.Login, error) {
 				urls = append(urls, p.Identity)
 			}
 			return config.Login{}, &Error{
-				Outcome: NotLoggedIn,
+				Outcome: Misconfigured,
 				What:    fmt.Sprintf("profile %s is logged in at %s, not at %s", profile, strings.Join(urls, " and "), url),
 				Remedy:  "set DTZ_IDENTITY_URL to one of them",
 			}
@@ -127,21 +128,19 @@ func (s *Session) Client(place config.Login) (*oauth.Client, error) {
 
 // Status is what is known of one login.
 type Status struct {
-	Place    config.Login
-	Where    []string                          // every place where a secret of it lies
-	Bindings map[config.Address]config.Binding // the addresses that it serves
-	Login    *store.Login                      // nil if it cannot be read
-	Err      *Error                            // why it is of no use now; nil if it is
-	Notes    []string
+	Place     config.Login
+	Where     []string         // every place where a secret of it lies
+	Addresses []config.Address // that it serves
+	Login     *store.Login     // nil if it cannot be read
+	Err       *Error           // why it is of no use now; nil if it is
+	Notes     []string
 }
 
 // Status looks at the login at place as a get does: what can be renewed is.
 func (s *Session) Status(ctx context.Context, place config.Login) Status {
-	st := Status{Place: place, Bindings: map[config.Address]config.Binding{}}
+	st := Status{Place: place}
 	if conf, err := config.Load(s.ConfigPath); err == nil {
-		for _, address := range conf.Served(place.Identity, place.Profile) {
-			st.Bindings[address] = conf.Bindings[address]
-		}
+		st.Addresses = conf.Served(place.Identity, place.Profile)
 	}
 	l, err := s.open(place)
 	if err != nil {
@@ -153,8 +152,8 @@ func (s *Session) Status(ctx context.Context, place config.Login) Status {
 		st.Err = s.explain(err, "", nil)
 		if st.Err.Remedy == "" {
 			address := platformRegistry
-			if served := slices.Sorted(maps.Keys(st.Bindings)); len(served) > 0 {
-				address = served[0] // logging in for one mends the whole login
+			if len(st.Addresses) > 0 {
+				address = st.Addresses[0] // logging in for one mends the whole login
 			}
 			st.Err.Remedy = Run(loginCommand(address, place.Profile))
 		}
@@ -168,13 +167,49 @@ func (s *Session) Status(ctx context.Context, place config.Login) Status {
 	return st
 }
 
-// Bound are all addresses that are bound, sorted.
+// Where are the places where the secrets of the login at place lie, for people.
+func (s *Session) Where(place config.Login) []string {
+	l, err := s.open(place)
+	if err != nil {
+		return nil
+	}
+	return l.store.Where(l.key)
+}
+
+// Bound are the bound addresses and the platform's own, sorted.
 func (s *Session) Bound() ([]config.Address, error) {
 	conf, err := config.Load(s.ConfigPath)
 	if err != nil {
 		return nil, s.explain(err, "", nil)
 	}
-	return slices.Sorted(maps.Keys(conf.Bindings)), nil
+	addresses := slices.AppendSeq([]config.Address{platformRegistry}, maps.Keys(conf.Bindings))
+	slices.Sort(addresses)
+	return slices.Compact(addresses), nil
+}
+
+// Registries are the bound addresses, the platform's own and those of
+// DTZ_REGISTRIES, sorted, with their bindings as far as they have one.
+func (s *Session) Registries() ([]config.Address, map[config.Address]config.Binding, error) {
+	addresses, err := s.Bound()
+	if err != nil {
+		return nil, nil, err
+	}
+	conf, err := config.Load(s.ConfigPath)
+	if err != nil {
+		return nil, nil, s.explain(err, "", nil)
+	}
+	if s.Env.Precedence() != "" {
+		addresses = append(addresses, s.Env.registries...)
+	}
+	slices.Sort(addresses)
+	addresses = slices.Compact(addresses)
+	bindings := map[config.Address]config.Binding{}
+	for _, address := range addresses {
+		if b, bound := conf.Lookup(address); bound {
+			bindings[address] = b
+		}
+	}
+	return addresses, bindings, nil
 }
 
 // IsBound reports whether the address has a binding.
@@ -195,6 +230,13 @@ func (s *Session) Bind(ctx context.Context, place config.Login, addresses []conf
 		if _, _, err := readKey(keyFile, FromBoundFile); err != nil {
 			return err
 		}
+		var err error
+		if keyFile, err = filepath.Abs(keyFile); err != nil {
+			return err
+		}
+	}
+	if keyFile == "" && !slices.ContainsFunc(addresses, func(a config.Address) bool { return !s.IsBound(a) }) {
+		return nil // a pipeline without a home needs no file of ours
 	}
 	return config.Update(ctx, s.ConfigPath, func(c *config.Config) error {
 		for _, address := range addresses {

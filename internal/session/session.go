@@ -38,6 +38,9 @@ type Credential struct {
 	Username string // bearer, or apikey when the key itself has to do
 	Secret   secret.String
 	Source   Source
+	// Where are the places where its secrets lie, for people. A login's are in
+	// its [Status].
+	Where []string
 	// Notes are what a person should know although it worked, one line each.
 	Notes []string
 }
@@ -52,6 +55,16 @@ const (
 	FromAccessToken Source = "DTZ_ACCESS_TOKEN"
 	FromLogin       Source = "login"
 )
+
+// Describe names a source in a sentence, behind «the».
+func (s Source) Describe() string {
+	switch s {
+	case FromBoundFile, FromLogin:
+		return string(s)
+	default:
+		return "variable " + string(s)
+	}
+}
 
 // User names of the registry's Basic authentication.
 const (
@@ -77,14 +90,14 @@ func (s *Session) Credential(ctx context.Context, r Request) (*Credential, error
 	if err != nil {
 		// Which addresses are ours is not known now, but the platform's own is.
 		if !r.Address.IsPlatform() && !s.Env.lists(r.Address) {
-			return nil, &Error{Outcome: NotOurs, Address: r.Address}
+			return nil, notOurs(r.Address)
 		}
 		return nil, &Error{Outcome: Misconfigured, Address: r.Address, What: err.Error(), Remedy: "mend or remove that file", Err: err}
 	}
 	binding, bound := conf.Lookup(r.Address)
 	ours := bound || r.Address.IsPlatform() || s.Env.lists(r.Address)
 	if !ours {
-		return nil, &Error{Outcome: NotOurs, Address: r.Address}
+		return nil, notOurs(r.Address)
 	}
 	cred, notes, err := s.fromEnvironment(ctx, r, binding, bound)
 	if cred == nil && err == nil {
@@ -95,6 +108,10 @@ func (s *Session) Credential(ctx context.Context, r Request) (*Credential, error
 	}
 	cred.Notes = append(notes, cred.Notes...)
 	return cred, nil
+}
+
+func notOurs(address config.Address) *Error {
+	return &Error{Outcome: NotOurs, Address: address, What: "no login serves it", Remedy: Run(loginCommand(address, ""))}
 }
 
 func (s *Session) fromBinding(ctx context.Context, r Request, conf *config.Config, b config.Binding, bound bool) (*Credential, error) {

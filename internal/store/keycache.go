@@ -46,6 +46,17 @@ func NewKeyCache(dir string, key secret.String, identity, contextID string) (*Ke
 	return c, nil
 }
 
+// Where says to people where the JWT lies, if it does.
+func (c *KeyCache) Where() []string {
+	if c.path == "" {
+		return nil
+	}
+	if _, err := os.Stat(c.seal()); err != nil {
+		return nil
+	}
+	return []string{"the file " + c.seal() + ", sealed with a key made from the API key"}
+}
+
 // Slot is what processes that use the same key share.
 func (c *KeyCache) Slot() Slot { return Slot{c.path} }
 
