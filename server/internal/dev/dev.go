@@ -138,6 +138,7 @@ func (i *Instance) build(o Options, log *slog.Logger) (http.Handler, error) {
 
 	mux := http.NewServeMux()
 	mux.Handle("/v2/", &gate)
+	mux.Handle("/v2", &gate) // else challenged only after a redirect
 	mux.Handle(managementPath+"/", management.handler())
 	return mux, nil
 }

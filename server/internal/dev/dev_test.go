@@ -127,6 +127,9 @@ func (i *instance) pull(image string, auth authn.Authenticator) (v1.Hash, error)
 	return img.Digest()
 }
 
+// noRedirect shows redirects instead of following them.
+var noRedirect = http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+
 // do asks the registry by hand.
 func (i *instance) do(method, path string, auth authn.Authenticator) (*http.Response, string) {
 	i.t.Helper()
@@ -141,7 +144,7 @@ func (i *instance) do(method, path string, auth authn.Authenticator) (*http.Resp
 	if credentials.Username != "" {
 		req.SetBasicAuth(credentials.Username, credentials.Password)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := noRedirect.Do(req)
 	if err != nil {
 		i.t.Fatal(err)
 	}
@@ -250,6 +253,21 @@ func TestWhoIsRefused(t *testing.T) {
 	}
 }
 
+// The base of the API is challenged with and without its slash: some clients
+// ask without, and follow no redirect.
+func TestChallengeNeedsNoSlash(t *testing.T) {
+	i := start(t, dev.Options{})
+	for _, path := range []string{"/v2", "/v2/"} {
+		if resp, body := i.do("GET", path, authn.Anonymous); resp.StatusCode != 401 || resp.Header.Get("WWW-Authenticate") == "" {
+			t.Errorf("GET %s = %d %s, want 401 with a challenge", path, resp.StatusCode, body)
+		}
+	}
+	i.want(200, "GET", "/v2/", i.login(""))
+	if resp, body := i.do("GET", "/v2", i.login("")); resp.StatusCode != 301 || resp.Header.Get("Location") != "/v2/" {
+		t.Errorf("GET /v2 with a token = %d %s to %q, want a redirect to /v2/", resp.StatusCode, body, resp.Header.Get("Location"))
+	}
+}
+
 func TestTokenEndsOnTheSecond(t *testing.T) {
 	clock := &clock{now: time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC)}
 	i := start(t, dev.Options{TokenLifetime: 20 * time.Second, Now: clock.time})
@@ -282,9 +300,6 @@ func TestManagementAPI(t *testing.T) {
 			t.Errorf("stats = %s (%v), want %d images at %s", body, err, want, i.Registry)
 		}
 	}
-	if body := i.want(401, "GET", "/api/2023-12-28/stats", authn.Anonymous); !strings.HasPrefix(body, `{"msg":"`) {
-		t.Errorf("stats for nobody = %s, want a msg", body)
-	}
 	if body := i.want(403, "GET", "/api/2023-12-28/stats", i.issue(bob)); !strings.Contains(body, platform.RoleFor(platform.RegistryRole, bob.Contexts[0])) {
 		t.Errorf("stats without the role = %s, want it named", body)
 	}
@@ -297,4 +312,33 @@ func TestManagementAPI(t *testing.T) {
 	i.want(200, "GET", "/v2/", second)
 	i.want(200, "POST", "/api/2023-12-28/enable", first)
 	i.want(200, "GET", "/v2/app/tags/list", first)
+}
+
+func TestManagementAPIRefusesWithAMessage(t *testing.T) {
+	i := start(t, dev.Options{})
+	tests := []struct {
+		method, path string
+		status       int
+		header       map[string]string // a part of the answer's
+	}{
+		{"GET", "/stats", 401, map[string]string{"WWW-Authenticate": `Basic realm="dtz.rocks"`}},
+		{"POST", "/stats", 405, map[string]string{"Allow": "GET"}},
+		{"GET", "/disable", 405, map[string]string{"Allow": "POST"}},
+		{"DELETE", "/enable", 405, map[string]string{"Allow": "POST"}},
+		{"GET", "/nothing", 404, nil},
+		{"GET", "/stats/", 404, nil},
+		{"GET", "/", 404, nil},
+	}
+	for _, tt := range tests {
+		resp, body := i.do(tt.method, "/api/2023-12-28"+tt.path, authn.Anonymous)
+		var message struct{ Msg string }
+		if err := json.Unmarshal([]byte(body), &message); err != nil || message.Msg == "" || resp.StatusCode != tt.status || resp.Header.Get("Content-Type") != "application/json" {
+			t.Errorf("%s %s = %d %s (%v), want %d with a msg", tt.method, tt.path, resp.StatusCode, body, err, tt.status)
+		}
+		for name, want := range tt.header {
+			if got := resp.Header.Values(name); len(got) != 1 || got[0] != want {
+				t.Errorf("%s %s has %s: %q, want %q", tt.method, tt.path, name, got, want)
+			}
+		}
+	}
 }

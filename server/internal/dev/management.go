@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/registry"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/server/tenant"
@@ -30,9 +31,23 @@ type management struct {
 
 func (m *management) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET "+managementPath+"/stats", m.stats)
-	mux.HandleFunc("POST "+managementPath+"/enable", m.setDisabled(false))
-	mux.HandleFunc("POST "+managementPath+"/disable", m.setDisabled(true))
+	for _, call := range []struct {
+		method, path string
+		handler      http.HandlerFunc
+	}{
+		{http.MethodGet, "/stats", m.stats},
+		{http.MethodPost, "/enable", m.setDisabled(false)},
+		{http.MethodPost, "/disable", m.setDisabled(true)},
+	} {
+		mux.HandleFunc(call.method+" "+managementPath+call.path, call.handler)
+		mux.HandleFunc(managementPath+call.path, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Allow", call.method) // RFC 9110 §15.5.6
+			writeMessage(w, http.StatusMethodNotAllowed, "want "+call.method)
+		})
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		writeMessage(w, http.StatusNotFound, "no such endpoint")
+	})
 	return mux
 }
 
@@ -101,19 +116,25 @@ func (m *management) authorize(r *http.Request) (contextID string, err error) {
 	if err := m.policy.Authorize(profile); err != nil {
 		return "", err
 	}
-	return tenant.CanonicalID(profile.Context)
+	id, err := tenant.CanonicalID(profile.Context)
+	if err != nil {
+		return "", &registry.Error{Status: http.StatusForbidden, Message: err.Error()}
+	}
+	return id, nil
 }
 
 func (m *management) refuse(w http.ResponseWriter, err error) {
-	status, msg := http.StatusServiceUnavailable, "not available at the moment"
-	if e, ok := errors.AsType[*registry.Error](err); ok {
-		status, msg = e.Status, e.Message
-	} else {
+	e, ok := errors.AsType[*registry.Error](err)
+	if !ok {
 		m.log.Error("management API", "error", err)
+		e = &registry.Error{Status: http.StatusServiceUnavailable, Message: "not available at the moment", RetryAfter: 5 * time.Second}
 	}
-	if status == http.StatusUnauthorized {
-		w.Header().Set("WWW-Authenticate", `Basic realm="dtz.rocks"`)
-	}
+	e.SetHeader(w.Header())
+	writeMessage(w, e.Status, e.Message)
+}
+
+// writeMessage answers an error as the platform's REST services do.
+func writeMessage(w http.ResponseWriter, status int, msg string) {
 	writeJSON(w, status, struct {
 		Msg string `json:"msg"`
 	}{msg})
