@@ -254,4 +254,3 @@ func TestCountRepositoriesReadsEveryPage(t *testing.T) {
 		t.Error("CountRepositories counts in ../x")
 	}
 }
-

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -17,7 +18,7 @@ import (
 )
 
 func TestOnlyLoopback(t *testing.T) {
-	for _, addr := range []string{":0", "0.0.0.0:0", "[::]:0", "192.0.2.1:0", "[2001:db8::1]:0", "127.0.0.1", "127.0.0.1:http-nonsense", "[::ffff:192.0.2.1]:0"} {
+	for _, addr := range []string{":0", "0.0.0.0:0", "[::]:0", "192.0.2.1:0", "[2001:db8::1]:0", "127.0.0.1", "127.0.0.1:http-nonsense", "5999", "[::ffff:192.0.2.1]:0"} {
 		for name, o := range map[string]dev.Options{"registry": {Addr: addr}, "identity service": {IdentityAddr: addr}} {
 			if _, err := dev.Start(t.Context(), o); err == nil || !strings.HasPrefix(err.Error(), name+": ") {
 				t.Errorf("%s at %s: %v, want an error that says whose address it is", name, addr, err)
@@ -67,11 +68,25 @@ func TestStopLetsRequestsEnd(t *testing.T) {
 	}
 	stopped := make(chan struct{})
 	go func() { i.stop(); close(stopped) }()
+	waitUntilRefused(t, i.Registry)
 	upload.Close()
 	if got := <-status; got != http.StatusCreated {
 		t.Errorf("an upload that is under way at the end = %d, want 201", got)
 	}
 	<-stopped
+}
+
+// waitUntilRefused returns when nobody listens at addr any more.
+func waitUntilRefused(t *testing.T, addr string) {
+	t.Helper()
+	for {
+		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", addr)
+		if err != nil {
+			return
+		}
+		conn.Close()
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // syncBuffer is a [bytes.Buffer] for several goroutines.
