@@ -147,11 +147,21 @@ func (i *Instance) build(o Options, log *slog.Logger) (http.Handler, error) {
 func exchange(client *oauth.Client) func(ctx context.Context, apiKey, contextID string) (string, error) {
 	return func(ctx context.Context, apiKey, contextID string) (string, error) {
 		token, err := client.APIKey(ctx, secret.String(apiKey), contextID)
-		if e, ok := errors.AsType[*oauth.Error](err); ok && e.Refused() {
+		if e, ok := errors.AsType[*oauth.Error](err); ok && isRefusal(e.Status) {
 			return "", registry.ErrKeyRefused
 		}
 		return token.Access.Reveal(), err
 	}
+}
+
+// isRefusal reports whether status is for good, so that the same key is no
+// better later: a key may also be malformed (400, 422) or gone (404).
+func isRefusal(status int) bool {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+		return false
+	}
+	return status/100 == 4
 }
 
 // listen takes only loopback addresses.
