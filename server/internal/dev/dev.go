@@ -53,14 +53,25 @@ type Instance struct {
 	Info
 	IdentityService *identity.Service
 
+	unlock func() error // gives the data folder free
+
 	done chan struct{}
 	err  error // set before done is closed
 }
 
 // Start returns once both services listen. They end with ctx; [Instance.Wait]
 // says when.
-func Start(ctx context.Context, o Options) (*Instance, error) {
+func Start(ctx context.Context, o Options) (_ *Instance, err error) {
 	log := cmp.Or(o.Log, slog.New(slog.DiscardHandler))
+	i := &Instance{done: make(chan struct{})}
+	if i.unlock, err = lock(o.Data); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, i.unlock())
+		}
+	}()
 	registryListener, err := listen(ctx, o.Addr)
 	if err != nil {
 		return nil, fmt.Errorf("registry: %w", err)
@@ -69,7 +80,6 @@ func Start(ctx context.Context, o Options) (*Instance, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("identity service: %w", err), registryListener.Close())
 	}
-	i := &Instance{done: make(chan struct{})}
 	i.Registry = registryListener.Addr().String()
 	i.Identity = "http://" + identityListener.Addr().String() + identity.BasePath
 
@@ -211,4 +221,5 @@ func (i *Instance) serve(ctx context.Context, log *slog.Logger, services []servi
 			_ = server.Close() // its listener is closed already
 		}
 	}
+	i.err = errors.Join(i.err, i.unlock())
 }

@@ -17,15 +17,20 @@ import (
 	// Storage drivers register themselves.
 	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
 	_ "github.com/distribution/distribution/v3/registry/storage/driver/inmemory"
+	"github.com/gofrs/flock"
 
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/atomicfile"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/identity"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/platform"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/secret"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/server/tenant"
 )
 
 // keyID is the kid of tokens, the platform's own.
 const keyID = "dtz1"
+
+// lockName is beside the state: that file is replaced, and a lock with it.
+const lockName = "dev.lock"
 
 // state is what makes a login outlive a restart: dev.json in the data folder.
 type state struct {
@@ -40,14 +45,32 @@ type state struct {
 	SigningKey []byte            `json:"signingKey"` // PKCS #8
 }
 
+// lock makes the folder data, if need be, and keeps it from other instances
+// until unlock is called: each would overwrite the keys that the other makes.
+// An empty data means in memory.
+func lock(data string) (unlock func() error, err error) {
+	if data == "" {
+		return func() error { return nil }, nil
+	}
+	if err := os.MkdirAll(data, 0o700); err != nil {
+		return nil, err
+	}
+	file := flock.New(filepath.Join(data, lockName))
+	locked, err := file.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("locking %s: %w", data, err)
+	}
+	if !locked {
+		return nil, fmt.Errorf("%s is in use by another dtz-registry", data)
+	}
+	return file.Unlock, nil
+}
+
 // openState reads the state in the folder data, or makes one there. An empty
 // data means in memory.
 func openState(data string) (*state, error) {
 	if data == "" {
 		return newState("")
-	}
-	if err := os.MkdirAll(data, 0o700); err != nil {
-		return nil, err
 	}
 	path := filepath.Join(data, "dev.json")
 	text, err := os.ReadFile(path)
@@ -60,6 +83,10 @@ func openState(data string) (*state, error) {
 	s := &state{path: path}
 	if err := json.Unmarshal(text, s); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	isNoContext := func(id string) bool { _, err := tenant.CanonicalID(id); return err != nil }
+	if s.Username == "" || s.Password == "" || s.Subject == "" || len(s.Contexts) == 0 || slices.ContainsFunc(s.Contexts, isNoContext) {
+		return nil, fmt.Errorf("%s: username, password, subject and at least one context's id are needed", path)
 	}
 	return s, nil
 }

@@ -54,6 +54,23 @@ func TestDataOutlivesARestart(t *testing.T) {
 	again.want(401, "GET", "/v2/", apiKey(after.APIKey))
 }
 
+// Two instances would overwrite each other's API keys.
+func TestDataIsOfOneInstanceAtATime(t *testing.T) {
+	data := t.TempDir()
+	first := start(t, dev.Options{Data: data})
+	_, err := dev.Start(t.Context(), dev.Options{Data: data, Addr: first.Registry}) // as with the default address
+	if err == nil || !strings.Contains(err.Error(), data+" is in use") {
+		t.Errorf("a second start: %v, want an error that names the folder in use", err)
+	}
+	first.want(200, "GET", "/v2/", apiKey(first.APIKey))
+	first.stop()
+	if _, err := dev.Start(t.Context(), dev.Options{Data: data, Addr: "192.0.2.1:0"}); err == nil || strings.Contains(err.Error(), "in use") {
+		t.Errorf("a start at a bad address: %v, want that said", err)
+	}
+	second := start(t, dev.Options{Data: data})
+	second.want(200, "GET", "/v2/", apiKey(first.APIKey))
+}
+
 func TestNoDataIsAnotherUserEachTime(t *testing.T) {
 	a, b := start(t, dev.Options{}), start(t, dev.Options{})
 	if a.Password == b.Password || a.APIKey == b.APIKey || a.PublicKey == b.PublicKey || a.Contexts[0] == b.Contexts[0] {
@@ -68,7 +85,7 @@ func TestSecretsAreTheOwnersOnly(t *testing.T) {
 	i.push("app:v1", i.login(""))
 	found := 0
 	err := filepath.WalkDir(data, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
+		if err != nil || d.IsDir() || d.Name() == "dev.lock" { // which nobody else may read on Windows
 			return err
 		}
 		text, err := os.ReadFile(path)
@@ -91,7 +108,12 @@ func TestSecretsAreTheOwnersOnly(t *testing.T) {
 }
 
 func TestBrokenStateIsNamedNotReplaced(t *testing.T) {
-	for _, text := range []string{"", "not JSON canary", `{"password":"canary","signingKey":"Y2FuYXJ5"}`} {
+	for _, text := range []string{
+		"", "not JSON canary", `{"password":"canary"}`,
+		`{"username":"canary","password":"canary","subject":"identity-canary01","contexts":[],"signingKey":"Y2FuYXJ5"}`,
+		`{"username":"canary","password":"canary","subject":"identity-canary01","contexts":["identity-canary01"],"signingKey":"Y2FuYXJ5"}`,
+		`{"username":"canary","password":"canary","subject":"identity-canary01","contexts":["context-canary01"],"signingKey":"Y2FuYXJ5"}`,
+	} {
 		data := t.TempDir()
 		path := filepath.Join(data, "dev.json")
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
