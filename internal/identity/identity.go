@@ -100,7 +100,7 @@ func New(c Config) (*Service, error) {
 		s.lifetime = 24 * time.Hour
 	}
 	if s.lifetime < time.Second || s.lifetime%time.Second != 0 {
-		return nil, fmt.Errorf("a token's lifetime is in whole seconds: %v", s.lifetime)
+		return nil, fmt.Errorf("a token's lifetime is whole seconds, at least one, not %v", s.lifetime)
 	}
 	if s.keyID == "" {
 		s.keyID = "dtz1"

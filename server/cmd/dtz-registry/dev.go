@@ -2,7 +2,7 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
+	"errors"
 	"io"
 	"log/slog"
 	"text/template"
@@ -15,7 +15,12 @@ import (
 )
 
 func newDev() *cobra.Command {
-	options := dev.Options{UserAgent: "dtz-registry/" + version()}
+	options := dev.Options{
+		Addr:          "127.0.0.1:5000",
+		IdentityAddr:  "127.0.0.1:5001",
+		TokenLifetime: 24 * time.Hour,
+		UserAgent:     "dtz-registry/" + version(),
+	}
 	output := outputFormat("text")
 	cmd := &cobra.Command{
 		Use:   "dev",
@@ -40,12 +45,43 @@ are made and printed. SIGINT or SIGTERM ends both services.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&options.Addr, "addr", "127.0.0.1:5000", "loopback `address` of the registry; port 0 means a free one")
-	flags.StringVar(&options.IdentityAddr, "identity-addr", "127.0.0.1:5001", "loopback `address` of the identity service")
-	flags.DurationVar(&options.TokenLifetime, "token-lifetime", 24*time.Hour, "how long a token is valid, in whole seconds")
+	flags.Var((*address)(&options.Addr), "addr", "loopback `address` of the registry; port 0 means a free one")
+	flags.Var((*address)(&options.IdentityAddr), "identity-addr", "loopback `address` of the identity service")
+	flags.Var((*lifetime)(&options.TokenLifetime), "token-lifetime", "how long a token is valid, in whole seconds")
 	flags.StringVar(&options.Data, "data", "", "`folder` that keeps images and logins across restarts (default in memory)")
 	flags.Var(&output, "output", "how to print what is needed for a login: text or json")
 	return cmd
+}
+
+// address is the value of --addr and --identity-addr.
+type address string
+
+func (a *address) String() string { return string(*a) }
+
+func (a *address) Type() string { return "address" }
+
+func (a *address) Set(s string) error {
+	if _, err := dev.LoopbackAddr(s); err != nil {
+		return err
+	}
+	*a = address(s)
+	return nil
+}
+
+// lifetime is the value of --token-lifetime.
+type lifetime time.Duration
+
+func (l *lifetime) String() string { return time.Duration(*l).String() }
+
+func (l *lifetime) Type() string { return "duration" }
+
+func (l *lifetime) Set(s string) error {
+	d, err := time.ParseDuration(s)
+	if err != nil || d < time.Second || d%time.Second != 0 {
+		return errors.New("want whole seconds, at least one, like 90s or 24h")
+	}
+	*l = lifetime(d)
+	return nil
 }
 
 // outputFormat is the value of --output.
@@ -57,7 +93,7 @@ func (f *outputFormat) Type() string { return "format" }
 
 func (f *outputFormat) Set(s string) error {
 	if s != "text" && s != "json" {
-		return fmt.Errorf("want text or json")
+		return errors.New("want text or json")
 	}
 	*f = outputFormat(s)
 	return nil

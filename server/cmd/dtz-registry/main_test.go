@@ -179,8 +179,8 @@ func TestTokenLifetimeIsObeyed(t *testing.T) {
 		t.Fatal(err)
 	}
 	time.Sleep(time.Until(token.Claims.Expires))
-	if got := status(t, r.Registry, "bearer", token.Access.Reveal()); got != 401 {
-		t.Errorf("the registry answers the expired token with %d, want 401", got)
+	if status, body := login(t, r.Registry, "bearer", token.Access.Reveal()); status != 401 || !strings.Contains(body, "token expired") {
+		t.Errorf("the registry answers the expired token with %d %s, want 401 that says so", status, body)
 	}
 }
 
@@ -203,6 +203,12 @@ func TestDataIsKept(t *testing.T) {
 // status is what the registry answers to a client that logs in.
 func status(t *testing.T, registry, username, password string) int {
 	t.Helper()
+	code, _ := login(t, registry, username, password)
+	return code
+}
+
+func login(t *testing.T, registry, username, password string) (status int, body string) {
+	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+registry+"/v2/", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -213,10 +219,18 @@ func status(t *testing.T, registry, username, password string) int {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	return resp.StatusCode
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(text)
 }
 
 func TestUsage(t *testing.T) {
+	const (
+		lifetimeWanted = `for "--token-lifetime" flag: want whole seconds, at least one, like 90s or 24h`
+		addressWanted  = "want a loopback address and a port, like 127.0.0.1:5000"
+	)
 	tests := []struct {
 		args   string
 		code   int
@@ -231,10 +245,15 @@ func TestUsage(t *testing.T) {
 		{"dev nonsense", 2, "", "dtz-registry: unknown command"},
 		{"dev --nonsense", 2, "", "dtz-registry: unknown flag: --nonsense"},
 		{"dev --output yaml", 2, "", "want text or json"},
-		{"dev --token-lifetime soon", 2, "", "invalid duration"},
-		{"dev --token-lifetime 1500ms --addr 127.0.0.1:0 --identity-addr 127.0.0.1:0", 1, "", "dtz-registry: a token's lifetime is in whole seconds"},
-		{"dev --addr 0.0.0.0:0", 1, "", "dtz-registry: registry: 0.0.0.0:0 is not a loopback address"},
-		{"dev --addr 127.0.0.1:0 --identity-addr :0", 1, "", "dtz-registry: identity service: :0 is not a loopback address"},
+		{"dev --token-lifetime soon", 2, "", lifetimeWanted},
+		{"dev --token-lifetime 0s", 2, "", lifetimeWanted},
+		{"dev --token-lifetime -5s", 2, "", lifetimeWanted},
+		{"dev --token-lifetime 1500ms", 2, "", lifetimeWanted},
+		{"dev --addr 0.0.0.0:0", 2, "", `invalid argument "0.0.0.0:0" for "--addr" flag: ` + addressWanted},
+		{"dev --addr 5999", 2, "", `invalid argument "5999" for "--addr" flag: ` + addressWanted},
+		{"dev --addr=", 2, "", `invalid argument "" for "--addr" flag: ` + addressWanted},
+		{"dev --addr 127.0.0.1:0 --identity-addr :0", 2, "", `invalid argument ":0" for "--identity-addr" flag: ` + addressWanted},
+		{"dev --addr 127.0.0.1:0 --identity-addr 127.0.0.1:0 --data main.go", 1, "", "dtz-registry: mkdir main.go"},
 	}
 	for _, tt := range tests {
 		var stdout, stderr bytes.Buffer

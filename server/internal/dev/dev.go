@@ -174,17 +174,23 @@ func isRefusal(status int) bool {
 	return status/100 == 4
 }
 
-// listen takes only loopback addresses.
 func listen(ctx context.Context, addr string) (net.Listener, error) {
 	addr = cmp.Or(addr, "127.0.0.1:0")
-	resolved, err := net.ResolveTCPAddr("tcp", addr)
+	resolved, err := LoopbackAddr(addr)
 	if err != nil {
-		return nil, err
-	}
-	if !resolved.IP.IsLoopback() { // nor is no IP at all, which would mean every interface
-		return nil, fmt.Errorf("%s is not a loopback address like 127.0.0.1:5000", addr)
+		return nil, fmt.Errorf("%s: %w", addr, err)
 	}
 	return new(net.ListenConfig).Listen(ctx, "tcp", resolved.String())
+}
+
+// LoopbackAddr resolves addr, host:port, if it is one to listen on. The error
+// does not quote it.
+func LoopbackAddr(addr string) (*net.TCPAddr, error) {
+	resolved, err := net.ResolveTCPAddr("tcp", addr)
+	if err != nil || !resolved.IP.IsLoopback() { // nor is no IP at all, which would mean every interface
+		return nil, errors.New("want a loopback address and a port, like 127.0.0.1:5000")
+	}
+	return resolved, nil
 }
 
 // service is a handler and where it answers.
