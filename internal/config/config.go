@@ -221,10 +221,13 @@ func (c *Config) Served(identity, profile string) []Address {
 	return served
 }
 
-// Forget removes the login's place and every address bound to it.
+// Forget removes the login's place and every address bound to it, but those
+// that an API-key file serves without it.
 func (c *Config) Forget(identity, profile string) {
 	c.removePlace(identity, profile)
 	for _, address := range c.Served(identity, profile) {
-		delete(c.Bindings, address)
+		if c.Bindings[address].APIKeyFile == "" {
+			delete(c.Bindings, address)
+		}
 	}
 }
