@@ -178,7 +178,7 @@ func parseTokenResponse(resp *response) (Token, error) {
 // lifetime is the least that the answer says of how long a token lives from
 // its receipt on. No clock of ours is in it: exp is compared with the clock of
 // those who set it. A zero date or expiresIn says nothing. It is at most
-// tenYears: more could not be told from a mistake, nor kept as a number.
+// tenYears, whatever exp says: a record of more would be taken for damaged.
 func lifetime(claims Claims, date time.Time, expiresIn time.Duration) (time.Duration, error) {
 	var said []time.Duration
 	if expiresIn > 0 {
