@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/config"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/oauth"
@@ -216,18 +217,16 @@ func (s *Session) Erase(ctx context.Context, address config.Address) (note strin
 	}
 	// The last address goes together with its login, or not at all: while the
 	// keychain is out of reach, a second try must still find what to do.
-	place, loggedIn := conf.Place(b.Identity, b.Profile)
-	left := len(conf.Served(b.Identity, b.Profile)) - 1
-	if !loggedIn || left > 0 {
-		err = config.Update(ctx, s.ConfigPath, func(c *config.Config) error {
-			delete(c.Bindings, address)
-			left = len(c.Served(b.Identity, b.Profile))
-			return nil
+	err = s.forget(ctx, store.Key{Identity: b.Identity, Profile: b.Profile}, func(c *config.Config) bool {
+		now := c.Bindings[address]
+		if now.Identity != b.Identity || now.Profile != b.Profile {
+			return false // another login serves it since a moment ago
+		}
+		delete(c.Bindings, address)
+		return !slices.ContainsFunc(c.Served(b.Identity, b.Profile), func(a config.Address) bool {
+			return c.Bindings[a].APIKeyFile == "" // else it has no use for the login
 		})
-	}
-	if err == nil && loggedIn && left == 0 {
-		err = s.SignOut(ctx, place)
-	}
+	})
 	var unrevoked *UnrevokedError
 	if errors.As(err, &unrevoked) {
 		return fmt.Sprintf("%s: %v", address, err), nil

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/config"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/store"
 )
 
 // erase is docker logout, in a process of its own.
@@ -31,7 +32,7 @@ func TestEraseEndsTheLoginWithItsLastAddress(t *testing.T) {
 		t.Fatal("the login went with one of two addresses")
 	}
 	_, err := w.get(other)
-	wantError(t, err, NotOurs, "127.0.0.1:5000: ")
+	wantError(t, err, NotOurs, `127.0.0.1:5000: no login serves it; run "docker-credential-dtz login --registry 127.0.0.1:5000"`)
 	w.mustGet(registry, work)
 
 	for range 2 {
@@ -44,6 +45,83 @@ func TestEraseEndsTheLoginWithItsLastAddress(t *testing.T) {
 	}
 	_, err = w.get(registry)
 	wantError(t, err, NotLoggedIn, `cr.dtz.rocks: not logged in; run "docker-credential-dtz login"`)
+}
+
+// While docker logout waits for its turn, the login gets another address, or
+// the address another login.
+func TestEraseDecidesInItsTurn(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name      string
+		meanwhile func(w *world)
+		address   config.Address // still served
+		contextID string
+	}{
+		{"another address", func(w *world) {
+			w.bind(other, func(b *config.Binding) { b.Identity, b.Profile = w.url, config.DefaultProfile })
+		}, other, work},
+		{"another login", func(w *world) { w.loginAs("bob", w.passwordLogin("bob"), registry) }, registry, bobs},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.login(registry)
+			slot := store.LoginSlot(w.path("state"), store.Key{Identity: w.url, Profile: config.DefaultProfile})
+			unlock, err := slot.Lock(w.ctx(), nil)
+			w.must(err)
+			erased := make(chan error)
+			go func() {
+				_, err := w.process().Erase(w.ctx(), registry)
+				erased <- err
+			}()
+			time.Sleep(100 * time.Millisecond) // most likely it waits by then
+			tt.meanwhile(w)
+			unlock()
+			w.must(<-erased)
+			w.mustGet(tt.address, tt.contextID)
+			if w.stored(w.place("")) == nil {
+				t.Error("the login is gone")
+			}
+		})
+	}
+}
+
+// A file serves its address before any login does: the login goes without
+// regard to it, and it goes with its own address alone.
+func TestEraseBesideAnAPIKeyFile(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.login(registry, other)
+	path := w.write("key", w.apiKey(bob).Reveal(), 0o600)
+	w.bind(other, func(b *config.Binding) { b.APIKeyFile = path })
+	w.erase(registry)
+	if w.stored(w.place("")) != nil {
+		t.Error("the login is still there, and serves nothing")
+	}
+	w.mustGet(other, bobs)
+	w.erase(other)
+	if _, err := w.get(other); outcomeOf(err) != NotOurs {
+		t.Errorf("error = %v, want NotOurs", err)
+	}
+}
+
+// A server's cron has a key file, and perhaps no folder for locks.
+func TestEraseWithoutAStateFolder(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.bind(other, func(b *config.Binding) {
+		b.Identity, b.Profile, b.APIKeyFile = w.url, config.DefaultProfile, "/run/key"
+	})
+	s := w.process()
+	s.StateDir = ""
+	if _, err := s.Erase(w.ctx(), other); err != nil {
+		t.Error(err)
+	}
+	if _, bound := w.config().Bindings[other]; bound {
+		t.Error("the address is still bound")
+	}
+	if _, err := os.Stat("locks"); err == nil {
+		t.Error("a lock was made in the current folder")
+	}
 }
 
 func TestEraseWithTheServiceAwayNamesTheKey(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/config"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/oauth"
@@ -20,21 +21,23 @@ func (s *Session) SignIn(ctx context.Context, place config.Login, login *store.L
 	if err != nil {
 		return nil, err
 	}
-	unlock, err := l.lock(ctx)
+	unlock, err := lock(ctx, l.slot)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
 
-	conf, err := config.Load(s.ConfigPath)
-	if err != nil {
-		return nil, err
-	}
-	old, stale := s.previous(ctx, conf, place)
-	if err := l.store.Save(ctx, l.key, login); err != nil {
-		return nil, fromStore(err)
-	}
+	// The secret first, so that a binding never names a login that is not there;
+	// with the file's turn had before, nothing is left to wait for after it.
+	var before replaced
+	var conf *config.Config
+	saved := false
 	err = config.Update(ctx, s.ConfigPath, func(c *config.Config) error {
+		r, err := s.replaced(ctx, c, place)
+		if err != nil {
+			return err
+		}
+		before, conf = r, c
 		c.SetPlace(place)
 		for _, address := range addresses {
 			b := c.Bindings[address]
@@ -43,25 +46,35 @@ func (s *Session) SignIn(ctx context.Context, place config.Login, login *store.L
 			}
 			c.Bindings[address] = b
 		}
+		if err := l.store.Save(ctx, l.key, login); err != nil {
+			return fromStore(err)
+		}
+		saved = true
 		return nil
 	})
-	switch {
-	case err != nil && old != nil && stale == nil: // it goes on serving what it served
-		return nil, errors.Join(err, l.store.Save(ctx, l.key, old))
-	case err != nil:
-		return nil, errors.Join(err, l.store.Delete(ctx, l.key))
+	if err != nil && saved {
+		if failed := l.takeBack(ctx, before); failed != nil {
+			err = fmt.Errorf("%w; the new login is still in %s: %v", err, strings.Join(l.store.Where(l.key), " and "), failed)
+		}
+	}
+	if err != nil {
+		return nil, err
 	}
 	l.slot.ClearFailure()
 	for _, address := range conf.Served(place.Identity, place.Profile) {
 		l.failures(conf.Bindings[address].Context).ClearFailure()
 	}
 
-	if stale != nil { // the login has moved from one store to the other
-		if err := stale.store.Delete(ctx, l.key); err != nil {
-			notes = append(notes, fmt.Sprintf("the old login is still in %s: %v", strings.Join(stale.store.Where(l.key), " and "), err))
+	if at := before.elsewhere; at != nil { // the login has moved from one store to the other
+		err := before.unread // what cannot be read may hold a kept key, which nobody else knows
+		if err == nil {
+			err = at.store.Delete(ctx, l.key)
+		}
+		if err != nil {
+			notes = append(notes, fmt.Sprintf("the old login is still in %s: %v", strings.Join(at.store.Where(l.key), " and "), err))
 		}
 	}
-	if old != nil && old.Method == store.KeptKey && old.Key != login.Key {
+	if old := before.login; old != nil && old.Method == store.KeptKey && old.Key != login.Key {
 		if err := l.revoke(ctx, old); err != nil {
 			notes = append(notes, fmt.Sprintf("the API key %q of the login before could not be deleted: %v", old.Alias, err))
 		}
@@ -69,30 +82,59 @@ func (s *Session) SignIn(ctx context.Context, place config.Login, login *store.L
 	return notes, nil
 }
 
-// previous is the login that a new one at place replaces, if it can be read,
-// and where it lies if that is elsewhere.
-func (s *Session) previous(ctx context.Context, conf *config.Config, place config.Login) (old *store.Login, elsewhere *loginAt) {
-	before, found := conf.Place(place.Identity, place.Profile)
+// replaced is the login that a new one takes the place of.
+type replaced struct {
+	login     *store.Login // nil if there is none, or none that can be read
+	elsewhere *loginAt     // where it lies, if not in the store of the new one
+	unread    error        // why it cannot be read now, where it lies elsewhere
+}
+
+// replaced finds what a new login at place takes the place of. One in the same
+// store that is out of reach is an error: it may hold a kept key.
+func (s *Session) replaced(ctx context.Context, c *config.Config, place config.Login) (replaced, error) {
+	before, found := c.Place(place.Identity, place.Profile)
 	if !found {
-		return nil, nil
+		return replaced{}, nil
 	}
 	at, err := s.open(before)
 	if err != nil {
-		return nil, nil
+		return replaced{}, err
 	}
-	old, err = at.store.Load(ctx, at.key)
-	if err != nil {
-		old = nil
+	var r replaced
+	r.login, err = at.store.Load(ctx, at.key)
+	if noLogin(err) {
+		err = nil
 	}
-	if before.Store != place.Store {
-		return old, at
+	if before.Store == place.Store {
+		if err != nil {
+			err = fromStore(err)
+		}
+		return r, err
 	}
-	return old, nil
+	r.elsewhere, r.unread = at, err
+	return r, nil
 }
 
-// lock waits for the login's slot.
-func (l *loginAt) lock(ctx context.Context) (unlock func(), err error) {
-	unlock, err = l.slot.Lock(ctx, nil)
+// takeBack undoes a save whose bindings could not be written.
+func (l *loginAt) takeBack(ctx context.Context, before replaced) error {
+	// What ended ctx may be why.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if before.login != nil && before.elsewhere == nil { // it goes on serving what it served
+		return l.store.Save(ctx, l.key, before.login)
+	}
+	return l.store.Delete(ctx, l.key)
+}
+
+// outlast is a context for what must be brought to its end once it has begun:
+// an interruption does not end it, but ctx's deadline does, and ten seconds.
+func outlast(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), min(remaining(ctx), 10*time.Second))
+}
+
+// lock waits for a login's slot.
+func lock(ctx context.Context, slot store.Slot) (unlock func(), err error) {
+	unlock, err = slot.Lock(ctx, nil)
 	if err != nil {
 		return nil, &Error{Outcome: Unreachable, What: err.Error(), Remedy: "try again", Err: err}
 	}
@@ -129,46 +171,59 @@ func (e *UnrevokedError) Error() string {
 
 func (e *UnrevokedError) Unwrap() error { return e.Err }
 
-// SignOut forgets the login at place, its addresses, and, tried once, its kept
-// key at the identity service: failing that is an *UnrevokedError, with
-// everything here forgotten all the same.
+// SignOut forgets the login at place, the addresses that it alone serves, and,
+// tried once, its kept key at the identity service: failing that is an
+// *UnrevokedError, with everything here forgotten all the same.
 func (s *Session) SignOut(ctx context.Context, place config.Login) error {
-	l, err := s.open(place)
-	if err != nil {
-		return err
-	}
-	unlock, err := l.lock(ctx)
+	return s.forget(ctx, store.Key{Identity: place.Identity, Profile: place.Profile}, func(*config.Config) bool { return true })
+}
+
+// forget ends the login if ends says so, which may change the bindings. Where
+// the login lies, and what it serves, is looked at in its turn: while that is
+// waited for, the login may move.
+func (s *Session) forget(ctx context.Context, key store.Key, ends func(*config.Config) bool) error {
+	slot := store.LoginSlot(s.StateDir, key)
+	unlock, err := lock(ctx, slot)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	return l.forget(ctx)
-}
 
-// forget is called with the slot held.
-func (l *loginAt) forget(ctx context.Context) error {
-	login, err := l.store.Load(ctx, l.key)
-	switch {
-	case noLogin(err):
-		login = &store.Login{}
-	case err != nil:
-		return fromStore(err)
-	}
-	// The secret here goes first: the service may take all the time there is.
-	if err := l.store.Delete(ctx, l.key); err != nil {
-		return fromStore(err)
-	}
-	l.slot.ClearFailure()
-	err = config.Update(ctx, l.s.ConfigPath, func(c *config.Config) error {
-		c.Forget(l.key.Identity, l.key.Profile)
+	var l *loginAt
+	var login *store.Login // what was deleted here
+	err = config.Update(ctx, s.ConfigPath, func(c *config.Config) error {
+		place, found := c.Place(key.Identity, key.Profile)
+		if !ends(c) || !found {
+			return nil
+		}
+		at, err := s.open(place)
+		if err != nil {
+			return err
+		}
+		old, err := at.store.Load(ctx, key)
+		if err != nil && !noLogin(err) {
+			return fromStore(err)
+		}
+		ctx, cancel := outlast(ctx)
+		defer cancel()
+		if err := at.store.Delete(ctx, key); err != nil {
+			return fromStore(err)
+		}
+		l, login = at, old
+		slot.ClearFailure()
+		c.Forget(key.Identity, key.Profile)
 		return nil
 	})
-	if login.Method != store.KeptKey {
+	if login == nil || login.Method != store.KeptKey {
 		return err
 	}
 	// Whatever came before: here nobody knows the key any more.
 	if failed := l.revoke(ctx, login); failed != nil {
-		return errors.Join(err, &UnrevokedError{login.Alias, failed})
+		unrevoked := &UnrevokedError{login.Alias, failed}
+		if err != nil {
+			return fmt.Errorf("%w; %w", err, unrevoked)
+		}
+		return unrevoked
 	}
 	return err
 }
@@ -177,6 +232,10 @@ func (l *loginAt) forget(ctx context.Context) error {
 // is what was wanted. It takes a new token: of an older one a refusal would not
 // say whether the key is gone or the token was revoked.
 func (l *loginAt) revoke(ctx context.Context, login *store.Login) error {
+	ctx, cancel := outlast(ctx)
+	defer cancel()
+	ctx, cancel = leaveTime(ctx)
+	defer cancel()
 	got, err := l.identity.APIKey(ctx, login.Key, "")
 	if answered(err, http.StatusUnauthorized) {
 		return nil

@@ -2,7 +2,6 @@ package session
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"os"
 	"slices"
@@ -21,6 +20,54 @@ func (w *world) writeProtect() {
 	lock := w.path("config", "config.json.lock")
 	w.must(os.RemoveAll(lock))
 	w.must(os.MkdirAll(lock, 0o700))
+}
+
+// meddled is a store that ends with its context, as the keychain does, and in
+// which something else happens just before the login is written or removed, or
+// just after.
+type meddled struct {
+	store.Store
+	saved, deleting func()
+}
+
+func (m meddled) Save(ctx context.Context, key store.Key, login *store.Login) error {
+	if err := ctx.Err(); err != nil {
+		return &store.UnavailableError{Store: store.KeychainName, Why: err.Error()}
+	}
+	err := m.Store.Save(ctx, key, login)
+	if m.saved != nil {
+		m.saved()
+	}
+	return err
+}
+
+func (m meddled) Delete(ctx context.Context, key store.Key) error {
+	if m.deleting != nil {
+		m.deleting()
+	}
+	if err := ctx.Err(); err != nil {
+		return &store.UnavailableError{Store: store.KeychainName, Why: err.Error()}
+	}
+	return m.Store.Delete(ctx, key)
+}
+
+// meddling is a process whose stores are meddled with.
+func (w *world) meddling(saved, deleting func()) *Session {
+	s := w.process()
+	open := s.Store
+	s.Store = func(name string) (store.Store, error) {
+		st, err := open(name)
+		return meddled{st, saved, deleting}, err
+	}
+	return s
+}
+
+// blockBindings makes what is written to config.json fail from now on; its lock
+// can be had.
+func (w *world) blockBindings() {
+	path := w.path("config", "config.json")
+	w.must(os.RemoveAll(path))
+	w.must(os.MkdirAll(path, 0o700))
 }
 
 func TestSignInReplacesTheLogin(t *testing.T) {
@@ -179,15 +226,111 @@ func TestSignInThatFailsLosesNothing(t *testing.T) {
 			w.mustGet(registry, work)
 		})
 	}
-	t.Run("a first login whose bindings cannot be written", func(t *testing.T) {
+}
+
+func TestFirstSignInThatFailsLeavesNothing(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name  string
+		saved func(w *world, cancel func())
+	}{
+		{name: "bindings that cannot be locked", saved: nil},
+		{"bindings that cannot be written", func(w *world, _ func()) { w.blockBindings() }},
+		{"an interruption as well", func(w *world, cancel func()) { w.blockBindings(); cancel() }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			next := w.passwordLogin("bob")
+			ctx, cancel := context.WithCancel(w.ctx())
+			defer cancel()
+			once := sync.OnceFunc(func() { tt.saved(w, cancel) })
+			if tt.saved == nil {
+				w.writeProtect()
+				once = nil
+			}
+			_, err := w.meddling(once, nil).SignIn(ctx, w.place(""), next, []config.Address{registry})
+			if err == nil || strings.Contains(err.Error(), "\n") {
+				t.Errorf("error = %v, want one line", err)
+			}
+			if w.stored(w.place("")) != nil {
+				t.Error("a login was left behind that nothing names")
+			}
+		})
+	}
+}
+
+// Another process has the bindings for longer than there is time.
+func TestSignInWaitsBeforeItSaves(t *testing.T) {
+	t.Parallel()
+	for _, first := range []bool{true, false} {
 		w := newWorld(t)
-		w.writeProtect()
-		if _, err := w.process().SignIn(w.ctx(), w.place(""), w.passwordLogin("bob"), []config.Address{registry}); err == nil {
-			t.Error("no error")
+		next := w.passwordLogin("bob")
+		if !first {
+			w.login(registry)
 		}
-		if w.stored(w.place("")) != nil {
-			t.Error("a login was left behind that nothing names")
+		busy, done := make(chan struct{}), make(chan struct{})
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			_ = config.Update(w.ctx(), w.path("config", "config.json"), func(*config.Config) error {
+				close(busy)
+				<-done
+				return nil
+			})
+		})
+		<-busy
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		_, err := w.meddling(func() { t.Error("the login was saved") }, nil).SignIn(ctx, w.place(""), next, []config.Address{registry})
+		cancel()
+		close(done)
+		wg.Wait()
+		if err == nil || strings.Contains(err.Error(), "\n") {
+			t.Errorf("error = %v, want one line", err)
 		}
+		if first != (w.stored(w.place("")) == nil) {
+			t.Error("the login that was there is gone, or one is there that nothing names")
+		}
+	}
+}
+
+// What cannot be read for the moment may hold a key that must not be forgotten.
+func TestSignInOverALoginThatIsOutOfReach(t *testing.T) {
+	t.Parallel()
+	t.Run("in the same store", func(t *testing.T) {
+		w := newWorld(t)
+		key := w.loginKeep(registry)
+		next, file := w.passwordLogin("bob"), w.loginFile()
+		w.must(os.Chmod(file, 0o644))
+		if _, err := w.process().SignIn(w.ctx(), w.place(""), next, []config.Address{registry}); outcomeOf(err) != StoreAway {
+			t.Errorf("error = %v, want StoreAway", err)
+		}
+		w.must(os.Chmod(file, 0o600))
+		if login := w.stored(w.place("")); login == nil || login.Key != key {
+			t.Errorf("the login is %+v now, want the one before", login)
+		}
+	})
+	t.Run("in the other store", func(t *testing.T) {
+		w := newWorld(t)
+		key := w.loginKeep(registry)
+		next, file := w.passwordLogin("bob"), w.loginFile()
+		w.must(os.Chmod(file, 0o644))
+		elsewhere := w.place("")
+		elsewhere.Store = store.KeychainName
+		notes := w.signIn(elsewhere, next, registry)
+		if len(notes) != 1 || !strings.HasPrefix(notes[0], "the old login is still in the file "+file) {
+			t.Errorf("notes = %q, want where the old login is", notes)
+		}
+		w.must(os.Chmod(file, 0o600))
+		if login := w.stored(w.place("")); login == nil || login.Key != key {
+			t.Error("the kept key is lost")
+		}
+		w.mustGet(registry, bobs)
+	})
+	t.Run("damaged for good", func(t *testing.T) {
+		w := newWorld(t)
+		w.login(registry)
+		w.must(os.WriteFile(w.loginFile(), []byte("{"), 0o600))
+		w.signIn(w.place(""), w.passwordLogin("bob"), registry)
+		w.mustGet(registry, bobs)
 	})
 }
 
@@ -204,115 +347,6 @@ func TestAddressMovesFromOneLoginToAnother(t *testing.T) {
 		t.Errorf("error = %v, want NotOurs: nobody asked to give it back to alice", err)
 	}
 	w.mustGet(registry, work)
-}
-
-func TestSignOut(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct {
-		name    string
-		prepare func(w *world)
-	}{
-		{"with a valid token", func(*world) {}},
-		{"with a token that has ended", func(w *world) { w.advance(48 * time.Hour) }},
-		{"with a token that was revoked", func(w *world) { w.service.RevokeSessions(alice) }},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			w := newWorld(t)
-			key := w.loginKeep(registry, other)
-			tt.prepare(w)
-			for range 2 {
-				w.must(w.process().SignOut(w.ctx(), w.place("")))
-			}
-			if w.keyWorks(key) {
-				t.Error("the kept key is still valid")
-			}
-			w.checkForgotten()
-		})
-	}
-}
-
-// checkForgotten checks that nothing is left of the default login.
-func (w *world) checkForgotten() {
-	w.t.Helper()
-	if w.stored(w.place("")) != nil {
-		w.t.Error("the secret is still there")
-	}
-	c := w.config()
-	if len(c.Logins) != 0 || len(c.Served(w.url, config.DefaultProfile)) != 0 {
-		w.t.Errorf("config.json still names it: %+v", c)
-	}
-}
-
-func TestSignOutWithTheServiceAway(t *testing.T) {
-	t.Parallel()
-	for name, f := range map[string]fault{"away": away, "broken": answers(http.StatusInternalServerError, ""), "refusing": answers(http.StatusForbidden, "no")} {
-		w := newWorld(t)
-		key := w.loginKeep(registry)
-		w.breakWith(f)
-		err := w.process().SignOut(w.ctx(), w.place(""))
-		var unrevoked *UnrevokedError
-		if !errors.As(err, &unrevoked) || unrevoked.Alias != alias {
-			t.Errorf("%s: error = %v, want an UnrevokedError with the alias", name, err)
-		} else if strings.Contains(err.Error(), key.Reveal()) {
-			t.Errorf("%s: the error quotes the key: %v", name, err)
-		}
-		w.checkForgotten()
-	}
-}
-
-// A key must not stay valid, and be forgotten, because of a file.
-func TestSignOutWithBindingsThatCannotBeWritten(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	key := w.loginKeep(registry)
-	w.writeProtect()
-	err := w.process().SignOut(w.ctx(), w.place(""))
-	if err == nil || !strings.Contains(err.Error(), "writing bindings") {
-		t.Errorf("error = %v, want that of the bindings", err)
-	}
-	if w.keyWorks(key) || w.stored(w.place("")) != nil {
-		t.Error("the key or the secret is still there")
-	}
-}
-
-// A renewal that is under way when its login is forgotten does not bring it back.
-func TestRenewalDoesNotBringALoginBack(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	w.login(registry)
-	w.advance(20 * time.Hour)
-	arrived, proceed := make(chan struct{}), make(chan struct{})
-	w.breakWith(fault{answer: func(rw http.ResponseWriter, r *http.Request) {
-		close(arrived)
-		<-proceed
-		w.service.ServeHTTP(rw, r)
-	}})
-	var wg sync.WaitGroup
-	wg.Go(func() { _, _ = w.get(registry) })
-	<-arrived
-	signedOut := make(chan error)
-	go func() { signedOut <- w.process().SignOut(w.ctx(), w.place("")) }()
-	close(proceed)
-	w.must(<-signedOut)
-	wg.Wait()
-	w.checkForgotten()
-
-	// Many of both, in whatever order.
-	w.breakWith(works)
-	for range 5 {
-		w.login(registry)
-		w.advance(20 * time.Hour)
-		for range 4 {
-			wg.Go(func() { _, _ = w.get(registry) })
-		}
-		wg.Go(func() {
-			if err := w.process().SignOut(w.ctx(), w.place("")); err != nil {
-				t.Error(err)
-			}
-		})
-		wg.Wait()
-		w.checkForgotten()
-	}
 }
 
 func TestSignInAndSignOutWaitNoLongerThanTheyMay(t *testing.T) {

@@ -21,8 +21,12 @@ type Slot struct {
 	path string // without its suffix; empty: nothing is shared
 }
 
-// LoginSlot is the slot of a login, below the state folder.
+// LoginSlot is the slot of a login, below the state folder. Where there is
+// none, nothing is shared.
 func LoginSlot(stateDir string, key Key) Slot {
+	if stateDir == "" {
+		return Slot{}
+	}
 	return Slot{filepath.Join(stateDir, "locks", key.id())}
 }
 
