@@ -149,13 +149,15 @@ func refusedAtDocker(err error, refused string) error {
 }
 
 // place is where a login that docker login brings belongs: in a profile named
-// after the address, at the address's identity service.
+// after the address, at the address's identity service. DTZ_IDENTITY_URL says
+// which that is for an address that is not bound, and in place of the platform
+// for one that has no login: so it is out of the box.
 func (k keeping) place() (config.Login, error) {
 	place := config.Login{Profile: string(k.address), Store: k.newStore}
-	if b, bound := k.conf.Lookup(k.address); bound {
-		place.Identity = b.Identity
-	}
-	if place.Identity == "" || k.s.Env.NamesIdentity() {
+	b, bound := k.conf.Lookup(k.address)
+	_, loggedIn := k.conf.Place(b.Identity, b.Profile)
+	place.Identity = b.Identity
+	if !bound || !loggedIn && b.Identity == platform.IdentityURL {
 		url, err := k.s.Env.IdentityURL()
 		if err != nil {
 			return place, err

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/config"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/platform"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/secret"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/store"
 )
@@ -171,6 +172,9 @@ func TestAnotherTokenBecomesTheLoginOfItsAddress(t *testing.T) {
 			if got := w.exchanges() - before; got != 1 {
 				t.Errorf("%d exchanges to prove it, want 1", got)
 			}
+			if sent := w.lastSent(); !strings.Contains(sent, `"contextId":"`+tt.contextID+`"`) {
+				t.Errorf("sent %s, want the token's context in it", sent)
+			}
 			login := w.stored(w.adopted(other))
 			if login == nil || login.Method != store.Adopted || login.Subject != tt.subject || login.Context != tt.contextID {
 				t.Fatalf("the login is %+v", login)
@@ -255,6 +259,54 @@ func TestDockerLoginNamesTheIdentityServiceThatIsWrong(t *testing.T) {
 	w := newWorld(t)
 	err := w.keep(other, UserBearer, w.token(bob, bobs), "DTZ_IDENTITY_URL=http://identity.example")
 	wantError(t, err, Misconfigured, "127.0.0.1:5000: DTZ_IDENTITY_URL: http:// is for a literal loopback address only, such as 127.0.0.1; use https://")
+}
+
+// DTZ_IDENTITY_URL does not redirect an address that is bound.
+func TestDockerLoginStaysAtTheAddressesIdentityService(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name    string
+		prepare func(w *world)
+	}{
+		{"with a login", func(w *world) { w.login(other) }},
+		{"with a binding alone", func(w *world) {
+			w.bind(other, func(b *config.Binding) { b.Identity, b.Profile = w.url, config.DefaultProfile })
+		}},
+	} {
+		for user, given := range map[string]func(w *world) secret.String{
+			UserBearer: func(w *world) secret.String { return w.token(bob, bobs) },
+			UserAPIKey: func(w *world) secret.String { return w.apiKey(bob) },
+		} {
+			w := newWorld(t)
+			tt.prepare(w)
+			if err := w.keep(other, user, given(w), "DTZ_IDENTITY_URL=http://127.0.0.1:1"); err != nil {
+				t.Errorf("%s, %s: %v", tt.name, user, err)
+				continue
+			}
+			w.mustGet(other, bobs)
+		}
+	}
+}
+
+// The platform's registry is bound to the platform out of the box: until it has
+// a login, the variable chooses; from then on the login stays where it is.
+func TestIdentityServiceOfThePlatformsRegistry(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	builtin := config.Login{Identity: platform.IdentityURL, Profile: config.DefaultProfile, Store: store.FileName}
+	for _, loggedIn := range []bool{false, true} {
+		if loggedIn {
+			w.must(config.Update(w.ctx(), w.path("config", "config.json"), func(c *config.Config) error {
+				c.SetPlace(builtin)
+				return nil
+			}))
+		}
+		k := keeping{s: w.process(), conf: w.config(), address: registry}
+		place, err := k.place()
+		if want := map[bool]string{false: w.url, true: platform.IdentityURL}[loggedIn]; err != nil || place.Identity != want {
+			t.Errorf("with a login %v: at %s, %v, want %s", loggedIn, place.Identity, err, want)
+		}
+	}
 }
 
 func TestDockerLoginWithAKey(t *testing.T) {
