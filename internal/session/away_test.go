@@ -73,12 +73,11 @@ func TestSilentServiceTakesTwoSecondsFromAnAgingToken(t *testing.T) {
 	w.login(registry)
 	w.advance(2 * time.Hour)
 	w.breakWith(silent)
-	ctx := w.ctx() // a minute
-	cred, err := w.process().Credential(ctx, Request{Address: registry})
-	if err != nil || ctx.Err() != nil {
-		t.Fatalf("no token, or no haste: %v, %v", err, ctx.Err())
+	began := time.Now()
+	cred := w.mustGet(registry, work) // which may take a minute
+	if took := time.Since(began); took > 30*time.Second {
+		t.Errorf("it took %v", took)
 	}
-	w.checkToken(cred, work)
 	wantNotes(t, cred)
 	before := w.exchanges()
 	w.mustGet(registry, work)

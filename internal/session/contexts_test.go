@@ -45,6 +45,25 @@ func TestTwoContextsFromOneLogin(t *testing.T) {
 	}
 }
 
+func TestContextOfARequest(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.login(registry, other)
+	w.bind(other, func(b *config.Binding) { b.Context = home })
+	for _, address := range []config.Address{registry, other} {
+		for _, contextID := range []string{work, home, "home0001"} {
+			cred, err := w.process().Credential(w.ctx(), Request{Address: address, Context: contextID})
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.checkToken(cred, contextID)
+		}
+	}
+	if n := w.exchanges(); n != 1 {
+		t.Errorf("%d exchanges for the one context that there was no token for, want 1", n)
+	}
+}
+
 // A registry whose context the user has lost: a classic build asks for it, too,
 // before each of the others.
 func TestContextThatIsRefusedStopsNoOther(t *testing.T) {

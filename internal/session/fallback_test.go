@@ -184,14 +184,14 @@ func TestFallBackOfOthers(t *testing.T) {
 	if err != nil || cred.Secret != key || cred.Source != FromBoundFile {
 		t.Errorf("a configured file: %+v, %v", cred, err)
 	}
+	_, err = w.process("DTZ_API_KEY="+key.Reveal()).Credential(w.ctx(), Request{Address: registry, TokenOnly: true})
+	wantError(t, err, Unreachable, "cr.dtz.rocks: identity service out of reach: dial tcp 127.0.0.1:1: connect: connection refused; "+
+		`run "docker-credential-dtz status"`)
+
 	w.bind(registry, func(b *config.Binding) { b.Context = home })
 	if cred, err = w.get(registry); outcomeOf(err) != Unreachable {
 		t.Errorf("a configured file, for a context: %+v, %v, want an error", cred, err)
 	}
-
-	_, err = w.process("DTZ_API_KEY="+key.Reveal()).Credential(w.ctx(), Request{Address: registry, TokenOnly: true})
-	wantError(t, err, Unreachable, "cr.dtz.rocks: identity service out of reach: dial tcp 127.0.0.1:1: connect: connection refused; "+
-		`run "docker-credential-dtz status"`)
 
 	// A login's key is never handed out.
 	w.breakWith(works)

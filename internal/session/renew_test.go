@@ -2,6 +2,7 @@ package session
 
 import (
 	"math/rand/v2"
+	"net/http"
 	"testing"
 	"time"
 
@@ -151,6 +152,19 @@ func TestTokensOfTwentySeconds(t *testing.T) {
 	if w.mustGet(registry, work).Secret == first {
 		t.Error("the first token is still handed out after its end")
 	}
+	// The rest after a failure is longer than such a token's life, and ends
+	// with the next renewal.
+	w.advance(6 * time.Second)
+	w.breakWith(answers(http.StatusForbidden, "no"))
+	w.mustGet(registry, work)
+	w.breakWith(works)
+	w.advance(5 * time.Second)
+	urgent := w.mustGet(registry, work).Secret
+	w.advance(6 * time.Second)
+	if w.mustGet(registry, work).Secret == urgent {
+		t.Error("an aging token was not renewed after the renewal before had worked")
+	}
+
 	w.advance(25 * time.Second)
 	_, err := w.get(registry)
 	wantError(t, err, Expired, `cr.dtz.rocks: login expired 5 seconds ago; run "docker-credential-dtz login"`)
