@@ -86,12 +86,7 @@ func (e Environment) NamesIdentity() bool { return e.identityURL != "" }
 
 // lists reports whether DTZ_REGISTRIES holds the address.
 func (e Environment) lists(address config.Address) bool {
-	for _, a := range e.registries {
-		if a == address || a == platformRegistry && address.IsPlatform() {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(e.registries, address)
 }
 
 // Precedence is the variable whose credential takes precedence over a login,
