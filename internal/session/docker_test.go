@@ -175,9 +175,6 @@ func TestAnotherTokenBecomesTheLoginOfItsAddress(t *testing.T) {
 			if sent := w.lastSent(); !strings.Contains(sent, `"contextId":"`+tt.contextID+`"`) {
 				t.Errorf("sent %s, want the token's context in it", sent)
 			}
-			if sent := w.lastSent(); !strings.Contains(sent, `"contextId":"`+tt.contextID+`"`) {
-				t.Errorf("sent %s, want the token's context in it", sent)
-			}
 			login := w.stored(w.adopted(other))
 			if login == nil || login.Method != store.Adopted || login.Subject != tt.subject || login.Context != tt.contextID {
 				t.Fatalf("the login is %+v", login)
