@@ -34,7 +34,11 @@ const maxInput = 64 << 10
 // them on pull and push; what a person should see goes to standard error.
 func (sys system) serveDocker(interrupted context.Context, verb string) int {
 	limit, note := sys.timeout()
-	ctx, cancel := context.WithTimeout(interrupted, limit)
+	ctx := interrupted
+	if verb == credentials.ActionStore || verb == credentials.ActionErase {
+		ctx = context.WithoutCancel(ctx) // a change is brought to its end; a second Ctrl-C ends it all the same
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 
 	if verb != credentials.ActionList && verb != credentials.ActionVersion && isTerminal(sys.stdin) {
@@ -159,13 +163,11 @@ func (h dockerHelper) Add(creds *credentials.Credentials) error {
 	if err != nil && !errors.Is(err, errNotOptedIn) {
 		return err
 	}
-	if err := h.session.Keep(h.ctx, address, creds.Username, secret.String(creds.Secret), newStore); err != nil {
-		return err
+	notes, err := h.session.Keep(h.ctx, address, creds.Username, secret.String(creds.Secret), newStore)
+	for _, note := range notes {
+		h.sys.warn(address.String() + ": " + note)
 	}
-	if newStore == store.FileName {
-		h.sys.warn(unencrypted)
-	}
-	return nil
+	return err
 }
 
 // Delete answers docker logout.

@@ -118,7 +118,7 @@ func (sys system) login(ctx context.Context, o loginOptions) error {
 	}
 	notes, err := s.SignIn(ctx, place, made.login, addresses)
 	if err != nil {
-		return errors.Join(fmt.Errorf("saving the login: %w", err), made.undo())
+		return undone(fmt.Errorf("saving the login: %w", err), made.undo())
 	}
 	for _, note := range notes {
 		sys.warn(note)
@@ -140,12 +140,10 @@ func (sys system) loginStore(insecure, before bool) (string, error) {
 		name = store.FileName
 	}
 	if name == store.FileName {
-		sys.warn(unencrypted)
+		sys.warn(session.Unencrypted)
 	}
 	return name, nil
 }
-
-const unencrypted = "warning: the login is kept unencrypted; whoever can read your files can use it"
 
 // agree asks before a login serves a registry that is not the platform's:
 // whoever gets one of its tokens can act as its owner everywhere.
@@ -208,6 +206,15 @@ func (sys system) authenticate(ctx context.Context, client *oauth.Client, o logi
 	return made{session.FromToken(store.Password, username, got), nothing}, nil
 }
 
+// undone is an error and what went wrong when what it left behind was taken
+// back, if anything did, on one line.
+func undone(err, undoing error) error {
+	if undoing == nil {
+		return err
+	}
+	return fmt.Errorf("%w; and %w", err, undoing)
+}
+
 // keepKey has an API key made for this machine and proves it. A key that is not
 // kept in the end is deleted again.
 func (sys system) keepKey(ctx context.Context, client *oauth.Client, username string, got oauth.Token) (made, error) {
@@ -230,7 +237,7 @@ func (sys system) keepKey(ctx context.Context, client *oauth.Client, username st
 	}
 	proof, err := client.APIKey(ctx, key, got.Claims.Context)
 	if err != nil {
-		return made{}, errors.Join(explainIdentity(err), undo())
+		return made{}, undone(explainIdentity(err), undo())
 	}
 	return made{session.FromKey(store.KeptKey, username, key, alias, proof), undo}, nil
 }

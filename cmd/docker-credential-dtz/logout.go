@@ -49,7 +49,7 @@ func (sys system) logout(ctx context.Context, profile string, all bool) error {
 		}
 		places = []config.Login{place}
 	}
-	var failed error
+	failed := false // each is said by itself: one must not hide the next
 	for _, place := range places {
 		err := s.SignOut(ctx, place)
 		var unrevoked *session.UnrevokedError
@@ -57,14 +57,22 @@ func (sys system) logout(ctx context.Context, profile string, all bool) error {
 		case err == nil:
 			sys.say("Logged out of %s, profile %s.", place.Identity, place.Profile)
 		case errors.As(err, &unrevoked):
-			failed = errors.Join(failed, withHint(
+			failed = true
+			sys.complain(withHint(
 				fmt.Errorf("logged out of %s here, but %w", place.Identity, err),
 				"delete the API key %q in the DTZ console: it is still valid", unrevoked.Alias))
 		default:
-			failed = errors.Join(failed, fmt.Errorf("logging out of %s, profile %s: %w", place.Identity, place.Profile, err))
+			failed = true
+			sys.complain(fmt.Errorf("logging out of %s, profile %s: %w", place.Identity, place.Profile, err))
 		}
 	}
-	return failed
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case failed:
+		return exitError(exitFailure)
+	}
+	return nil
 }
 
 // nothingToForget says so, unless somebody is logged in under another name and

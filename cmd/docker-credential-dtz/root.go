@@ -97,7 +97,7 @@ func (sys system) serveTerminal(ctx context.Context, args []string) int {
 		return int(exit)
 	case ctx.Err() != nil:
 		if unrevoked := (*session.UnrevokedError)(nil); errors.As(err, &unrevoked) {
-			sys.complain(err) // nobody else will say that a key is still valid
+			sys.complain(err) // else nobody knows that a key is still valid
 		}
 		return exitInterrupted
 	case !started || errors.As(err, &usage):

@@ -18,13 +18,13 @@ import (
 // Docker also calls it with what Credential has just handed out, even when the
 // registry refused that; a token never takes the place of a login that can
 // still be renewed. Any other token, or an API key, becomes the login of the
-// address once the identity service has accepted it.
-func (s *Session) Keep(ctx context.Context, address config.Address, username string, given secret.String, newStore string) error {
+// address once the identity service has accepted it. The notes are for a person.
+func (s *Session) Keep(ctx context.Context, address config.Address, username string, given secret.String, newStore string) (notes []string, err error) {
 	conf, err := config.Load(s.ConfigPath)
 	if err != nil {
-		return s.explain(err, address, nil)
+		return nil, s.explain(err, address, nil)
 	}
-	k := keeping{s: s, conf: conf, address: address, newStore: newStore}
+	k := &keeping{s: s, conf: conf, address: address, newStore: newStore}
 	switch username {
 	case UserBearer:
 		err = k.token(ctx, given)
@@ -38,9 +38,9 @@ func (s *Session) Keep(ctx context.Context, address config.Address, username str
 		}
 	}
 	if err != nil {
-		return s.explain(err, address, nil)
+		return nil, s.explain(err, address, nil)
 	}
-	return nil
+	return k.notes, nil
 }
 
 type keeping struct {
@@ -48,9 +48,10 @@ type keeping struct {
 	conf     *config.Config
 	address  config.Address
 	newStore string
+	notes    []string
 }
 
-func (k keeping) token(ctx context.Context, given secret.String) error {
+func (k *keeping) token(ctx context.Context, given secret.String) error {
 	claims, err := oauth.ParseClaims(given.Reveal())
 	if err != nil {
 		return &Error{Outcome: Refused, What: "the password is not a DTZ token: " + err.Error(), Remedy: Run(loginCommand(k.address, "")), Err: err}
@@ -95,7 +96,7 @@ func (k keeping) token(ctx context.Context, given secret.String) error {
 
 // echoes reports whether the token is of the subject and scope that the
 // environment yields: what get handed out a moment ago.
-func (k keeping) echoes(ctx context.Context, claims oauth.Claims) bool {
+func (k *keeping) echoes(ctx context.Context, claims oauth.Claims) bool {
 	b, bound := k.conf.Lookup(k.address)
 	cred, _, err := k.s.fromEnvironment(ctx, Request{Address: k.address, TokenOnly: true}, b, bound)
 	if err != nil || cred == nil {
@@ -105,7 +106,7 @@ func (k keeping) echoes(ctx context.Context, claims oauth.Claims) bool {
 	return err == nil && platform.SameID(own.Subject, claims.Subject) && platform.SameID(own.Context, claims.Context)
 }
 
-func (k keeping) apiKey(ctx context.Context, given secret.String) error {
+func (k *keeping) apiKey(ctx context.Context, given secret.String) error {
 	key, _, err := checkedKey(given.Reveal(), "", "the password")
 	if err != nil {
 		return err
@@ -152,7 +153,7 @@ func refusedAtDocker(err error, refused string) error {
 // after the address, at the address's identity service. DTZ_IDENTITY_URL says
 // which that is for an address that is not bound, and in place of the platform
 // for one that has no login: so it is out of the box.
-func (k keeping) place() (config.Login, error) {
+func (k *keeping) place() (config.Login, error) {
 	place := config.Login{Profile: string(k.address), Store: k.newStore}
 	b, bound := k.conf.Lookup(k.address)
 	_, loggedIn := k.conf.Place(b.Identity, b.Profile)
@@ -172,7 +173,7 @@ func (k keeping) place() (config.Login, error) {
 
 // login is the login that b names, nil if there is none. One that is out of
 // reach is an error: it may be its own token that Docker has brought back.
-func (k keeping) login(ctx context.Context, b config.Binding) (config.Login, *store.Login, error) {
+func (k *keeping) login(ctx context.Context, b config.Binding) (config.Login, *store.Login, error) {
 	place, found := k.conf.Place(b.Identity, b.Profile)
 	if !found {
 		return place, nil, nil
@@ -188,16 +189,23 @@ func (k keeping) login(ctx context.Context, b config.Binding) (config.Login, *st
 	return place, login, nil
 }
 
-func (k keeping) keep(ctx context.Context, place config.Login, login *store.Login) error {
+func (k *keeping) keep(ctx context.Context, place config.Login, login *store.Login) error {
 	if place.Store == "" {
 		return &Error{
 			Outcome: Misconfigured, What: "DTZ_STORE=file keeps logins unencrypted, which only a person may choose",
 			Remedy: Run("docker-credential-dtz login --insecure-storage"),
 		}
 	}
-	_, err := k.s.SignIn(ctx, place, login, []config.Address{k.address})
+	notes, err := k.s.SignIn(ctx, place, login, []config.Address{k.address})
+	if place.Store == store.FileName {
+		notes = append(notes, Unencrypted)
+	}
+	k.notes = notes
 	return err
 }
+
+// Unencrypted is said at each login that goes to a file.
+const Unencrypted = "warning: the login is kept unencrypted; whoever can read your files can use it"
 
 // Erase is what docker logout asks for: the address is served no more, and with
 // its last address the login goes. An address that has no binding is no error.

@@ -15,7 +15,8 @@ import (
 
 // keep is docker login, in a process of its own.
 func (w *world) keep(address config.Address, username string, given secret.String, env ...string) error {
-	return w.process(env...).Keep(w.ctx(), address, username, given, store.FileName)
+	_, err := w.process(env...).Keep(w.ctx(), address, username, given, store.FileName)
+	return err
 }
 
 // adopted is where docker login's login for an address lies.
@@ -95,7 +96,8 @@ func TestEchoIsIgnored(t *testing.T) {
 			if w.snapshot() != before || w.requests() != calls {
 				t.Errorf("something was changed, or the service was asked")
 			}
-			w.must(w.process().Keep(w.ctx(), address, UserBearer, given, "")) // DTZ_STORE=file without opt-in
+			_, err := w.process().Keep(w.ctx(), address, UserBearer, given, "") // DTZ_STORE=file without opt-in
+			w.must(err)
 		})
 	}
 }
@@ -397,7 +399,7 @@ func TestDockerLoginThatCannotBeSaved(t *testing.T) {
 		if err := w.keep(registry, user, secret); outcomeOf(err) != StoreAway {
 			t.Errorf("%s on a full disk: %v, want StoreAway", name, err)
 		}
-		err := w.process().Keep(w.ctx(), registry, user, secret, "")
+		_, err := w.process().Keep(w.ctx(), registry, user, secret, "")
 		wantError(t, err, Misconfigured, "cr.dtz.rocks: DTZ_STORE=file keeps logins unencrypted, which only a person may choose; "+
 			`run "docker-credential-dtz login --insecure-storage"`)
 		if w.snapshot() != before {
