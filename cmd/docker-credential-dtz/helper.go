@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/docker/docker-credential-helpers/credentials"
 
@@ -65,7 +66,7 @@ func (sys system) serveDocker(interrupted context.Context, verb string) int {
 	if outcome == session.NotOurs || outcome == session.NotLoggedIn {
 		told = credentials.NewErrCredentialsNotFound()
 	}
-	fmt.Fprintln(sys.stdout, told)
+	fmt.Fprintln(sys.stdout, oneLine(told.Error()))
 	if outcome != session.NotOurs { // and there one line has to say it all
 		if note != "" {
 			err = fmt.Errorf("%w (%s)", err, note)
@@ -75,9 +76,19 @@ func (sys system) serveDocker(interrupted context.Context, verb string) int {
 	return exitFailure
 }
 
-// warn writes one line for a person.
+// warn writes one line for a person, whatever a path or variable in it holds.
 func (sys system) warn(line string) {
-	fmt.Fprintf(sys.stderr, "%s: %s\n", program, line)
+	fmt.Fprintf(sys.stderr, "%s: %s\n", program, oneLine(line))
+}
+
+// oneLine replaces control characters.
+func oneLine(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, text)
 }
 
 // answer computes the whole answer before a byte of it is written, and ends

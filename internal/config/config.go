@@ -145,6 +145,9 @@ func Update(ctx context.Context, path string, change func(*Config) error) error 
 	if path == "" {
 		return fmt.Errorf("writing bindings: %w", ErrNoHome)
 	}
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		path = target // a link into somebody's dotfiles stays one
+	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("writing bindings: %w", err)
 	}

@@ -88,6 +88,28 @@ func TestUpdateKeepsWhatItWrote(t *testing.T) {
 	}
 }
 
+func TestUpdateFollowsALink(t *testing.T) {
+	target, link := filepath.Join(t.TempDir(), "dotfiles.json"), filepath.Join(t.TempDir(), "config.json")
+	if err := os.WriteFile(target, []byte(`{"version":1}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(target, link); err != nil {
+		t.Skipf("no symbolic links here: %v", err)
+	}
+	if err := Update(t.Context(), link, func(c *Config) error {
+		c.SetPlace(Login{"https://identity.example", "work", "file"})
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Lstat(link); err != nil || info.Mode()&os.ModeSymlink == 0 {
+		t.Errorf("the link was replaced: %v, %v", info.Mode(), err)
+	}
+	if c, err := Load(target); err != nil || len(c.Logins) != 1 {
+		t.Errorf("the link's target holds %+v, %v", c, err)
+	}
+}
+
 func TestUpdateThatFailsChangesNothing(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "config.json")
 	refusal := errors.New("no")

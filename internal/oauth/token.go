@@ -37,6 +37,7 @@ func (t Token) Expires() time.Time { return t.Received.Add(t.Lifetime) }
 
 // Claims are what the platform says in a token.
 type Claims struct {
+	Issuer   string    // iss; empty if missing
 	Subject  string    // sub: the identity's id
 	Context  string    // scope: the current context's id
 	Roles    []string  // role URIs
@@ -58,6 +59,7 @@ func ParseClaims(token string) (Claims, error) {
 		return Claims{}, errors.New("the token's second part is not base64url")
 	}
 	var raw struct {
+		Iss      string   `json:"iss"`
 		Sub      string   `json:"sub"`
 		Scope    string   `json:"scope"`
 		Roles    []string `json:"roles"`
@@ -68,11 +70,11 @@ func ParseClaims(token string) (Claims, error) {
 	if err := json.Unmarshal(data, &raw); err != nil {
 		return Claims{}, errors.New("the token's claims are not JSON of the right kinds")
 	}
-	claims := Claims{Subject: raw.Sub, Context: raw.Scope, Roles: raw.Roles, Contexts: raw.Contexts}
+	claims := Claims{Issuer: raw.Iss, Subject: raw.Sub, Context: raw.Scope, Roles: raw.Roles, Contexts: raw.Contexts}
 	if claims.Subject == "" || claims.Context == "" {
 		return Claims{}, errors.New("the token lacks the claim sub or scope")
 	}
-	for _, list := range [][]string{{raw.Sub, raw.Scope}, raw.Roles, raw.Contexts} {
+	for _, list := range [][]string{{raw.Iss, raw.Sub, raw.Scope}, raw.Roles, raw.Contexts} {
 		for _, s := range list {
 			if printable(s) != s {
 				return Claims{}, errors.New("the token's claims have characters that cannot be shown")

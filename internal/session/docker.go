@@ -54,7 +54,7 @@ type keeping struct {
 func (k *keeping) token(ctx context.Context, given secret.String) error {
 	claims, err := oauth.ParseClaims(given.Reveal())
 	if err != nil {
-		return &Error{Outcome: Refused, What: "the password is not a DTZ token: " + err.Error(), Remedy: Run(loginCommand(k.address, "")), Err: err}
+		return &Error{Outcome: Refused, What: "the password cannot be used: " + err.Error(), Remedy: Run(loginCommand(k.address, "")), Err: err}
 	}
 	if k.echoes(ctx, claims) {
 		return nil
@@ -81,6 +81,10 @@ func (k *keeping) token(ctx context.Context, given secret.String) error {
 	client, err := k.s.Identity(place.Identity)
 	if err != nil {
 		return err
+	}
+	if claims.Issuer != platform.Issuer {
+		// It may be another registry's: it must not reach our identity service.
+		return &Error{Outcome: Refused, What: fmt.Sprintf("the password is a token of the issuer %q and not of %s", oauth.Clean(claims.Issuer), platform.Issuer), Remedy: Run(loginCommand(k.address, ""))}
 	}
 	got, err := client.Refresh(ctx, given, claims.Context)
 	if err := refusedAtDocker(err, "the token was refused"); err != nil {

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"encoding/base64"
 	"net/http"
 	"os"
 	"strings"
@@ -218,7 +219,7 @@ func TestWhatDockerLoginRefuses(t *testing.T) {
 		},
 		{
 			"no token", works, UserBearer, password, Refused,
-			`127.0.0.1:5000: the password is not a DTZ token: not a token: want three base64url parts of at most 48 KiB in all; run "docker-credential-dtz login --registry 127.0.0.1:5000"`,
+			`127.0.0.1:5000: the password cannot be used: not a token: want three base64url parts of at most 48 KiB in all; run "docker-credential-dtz login --registry 127.0.0.1:5000"`,
 		},
 		{
 			"a forged token", works, UserBearer, canary, Refused,
@@ -406,5 +407,19 @@ func TestDockerLoginThatCannotBeSaved(t *testing.T) {
 			t.Errorf("%s: the login that was there is changed", name)
 		}
 		w.mustGet(registry, work)
+	}
+}
+
+// With a global credsStore, tokens of every registry come by. They must not be
+// shown to the identity service.
+func TestTokenOfAnotherIssuerIsNotSentAnywhere(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	part := func(text string) string { return base64.RawURLEncoding.EncodeToString([]byte(text)) }
+	foreign := part(`{"alg":"RS256"}`) + "." + part(`{"iss":"https://other.example","sub":"identity-abc12345","scope":"context-abc12345"}`) + "." + part("signature")
+	_, err := w.process().Keep(w.ctx(), registry, UserBearer, secret.String(foreign), store.FileName)
+	wantError(t, err, Refused, `cr.dtz.rocks: the password is a token of the issuer "https://other.example" and not of dtz.rocks; run "docker-credential-dtz login"`)
+	if n := w.requests(); n != 0 {
+		t.Errorf("%d requests to the identity service", n)
 	}
 }

@@ -172,7 +172,12 @@ func (s *Session) fromEnvironment(ctx context.Context, r Request, b config.Bindi
 		}
 	}
 	if key != "" {
-		cred, err := s.fromKey(ctx, r, key, source, identity, contextID)
+		name := string(source)
+		if source == FromBoundFile {
+			name = b.APIKeyFile
+			contextID = first(r.Context, first(b.Context, env.contextID)) // a binding holds whatever the environment
+		}
+		cred, err := s.fromKey(ctx, r, key, source, name, identity, contextID)
 		if cred != nil {
 			cred.Where = append([]string{where}, cred.Where...)
 		}
@@ -184,7 +189,7 @@ func (s *Session) fromEnvironment(ctx context.Context, r Request, b config.Bindi
 	claims, err := oauth.ParseClaims(env.accessToken.Reveal())
 	switch {
 	case err != nil:
-		notes = append(notes, "DTZ_ACCESS_TOKEN is not a token: "+err.Error())
+		notes = append(notes, "DTZ_ACCESS_TOKEN cannot be used: "+err.Error())
 	case claims.Expires.IsZero():
 		notes = append(notes, "DTZ_ACCESS_TOKEN does not say when it expires")
 	case !s.Now().Before(claims.Expires):
@@ -272,8 +277,9 @@ func checkedKey(text string, source Source, where string) (secret.String, Source
 	return secret.String(text), source, nil
 }
 
-// fromKey trades the API key for a token, once for many calls.
-func (s *Session) fromKey(ctx context.Context, r Request, key secret.String, source Source, identity, contextID string) (*Credential, error) {
+// fromKey trades the API key for a token, once for many calls. Name is what
+// people know the key by.
+func (s *Session) fromKey(ctx context.Context, r Request, key secret.String, source Source, name, identity, contextID string) (*Credential, error) {
 	client, err := s.Identity(identity)
 	if err != nil {
 		return nil, &Error{Outcome: Misconfigured, What: err.Error(), Remedy: "mend DTZ_IDENTITY_URL or " + s.ConfigPath, Err: err}
@@ -290,7 +296,7 @@ func (s *Session) fromKey(ctx context.Context, r Request, key secret.String, sou
 			ctx, cancel := leaveTime(ctx)
 			defer cancel()
 			got, err := client.APIKey(ctx, key, contextID)
-			token, err := fromIdentity(got, err, "the API key of "+string(source)+" was refused")
+			token, err := fromIdentity(got, err, "the API key of "+name+" was refused")
 			if err != nil {
 				return token, err
 			}

@@ -57,7 +57,7 @@ func TestFirstSourceThatHasACredentialDecides(t *testing.T) {
 		},
 		{
 			name: "garbage for a token", env: []string{"DTZ_ACCESS_TOKEN=canary.canary"},
-			want: FromLogin, notes: []string{"DTZ_ACCESS_TOKEN is not a token: not a token: want three base64url parts of at most 48 KiB in all"},
+			want: FromLogin, notes: []string{"DTZ_ACCESS_TOKEN cannot be used: not a token: want three base64url parts of at most 48 KiB in all"},
 		},
 		{
 			name: "a token of another context than is wanted", env: []string{"DTZ_ACCESS_TOKEN=" + token, "DTZ_CONTEXT_ID=" + home},
@@ -92,7 +92,7 @@ func TestFirstSourceThatHasACredentialDecides(t *testing.T) {
 // unsigned is a token's shape with the claims in it; an end that is zero is
 // left out.
 func unsigned(subject, contextID string, expires time.Time) string {
-	claims := map[string]any{"sub": subject, "scope": contextID}
+	claims := map[string]any{"iss": "dtz.rocks", "sub": subject, "scope": contextID}
 	if !expires.IsZero() {
 		claims["exp"] = expires.Unix()
 	}
@@ -204,7 +204,7 @@ func TestEmptyKeyIsSaidOfALoginThatEnded(t *testing.T) {
 	wantNotes(t, w.mustGet(registry, work, "DTZ_API_KEY="))
 	w.advance(26 * time.Hour)
 	_, err := w.get(registry, "DTZ_API_KEY=", "DTZ_ACCESS_TOKEN=garbage")
-	wantError(t, err, Expired, "cr.dtz.rocks: login expired 2 hours ago (DTZ_API_KEY set but empty) (DTZ_ACCESS_TOKEN is not a token: "+
+	wantError(t, err, Expired, "cr.dtz.rocks: login expired 2 hours ago (DTZ_API_KEY set but empty) (DTZ_ACCESS_TOKEN cannot be used: "+
 		"not a token: want three base64url parts of at most 48 KiB in all); "+
 		`run "docker-credential-dtz login"`)
 }
@@ -215,7 +215,7 @@ func TestRefusedConfiguredFile(t *testing.T) {
 	path := w.write("key", "apikey-0123456789abcdef01234567", 0o600)
 	w.bind(registry, func(b *config.Binding) { b.Identity, b.APIKeyFile = w.url, path })
 	_, err := w.get(registry)
-	wantError(t, err, Refused, "cr.dtz.rocks: the API key of configured API-key file was refused by the identity service: unknown API key; replace the key in that file")
+	wantError(t, err, Refused, "cr.dtz.rocks: the API key of "+path+" was refused by the identity service: unknown API key; replace the key in that file")
 	w.must(os.Remove(path))
 	_, err = w.get(registry)
 	wantError(t, err, Misconfigured, "cr.dtz.rocks: configured API-key file: open "+path+": no such file or directory; unset or mend it")
