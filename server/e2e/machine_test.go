@@ -133,8 +133,10 @@ func (m *machine) feed(stdin, name string, args ...string) string {
 func (m *machine) login(p *platform, flags ...string) {
 	m.t.Helper()
 	m.env["DTZ_IDENTITY_URL"] = p.Identity
-	m.feed(p.Password, "docker-credential-dtz", append([]string{"login",
-		"--registry", p.Registry, "--yes", "--username", p.Username, "--password-stdin"}, flags...)...)
+	m.feed(p.Password, "docker-credential-dtz", append([]string{
+		"login",
+		"--registry", p.Registry, "--yes", "--username", p.Username, "--password-stdin",
+	}, flags...)...)
 	delete(m.env, "DTZ_IDENTITY_URL") // what the login serves, the binding knows
 }
 
