@@ -194,7 +194,7 @@ func (sys system) authenticate(ctx context.Context, client *oauth.Client, o logi
 		return made{}, err
 	}
 	got, err := client.Password(ctx, username, password)
-	if err == nil && o.context != "" && !platform.SameID(o.context, got.Claims.Context) {
+	if err == nil && o.context != "" && !platform.SameContext(o.context, got.Claims.Context) {
 		got, err = client.Refresh(ctx, got.Access, o.context)
 	}
 	if err != nil {

@@ -137,7 +137,7 @@ func (c *Client) token(ctx context.Context, q request, contextID string) (Token,
 	if err != nil {
 		return Token{}, resp.fail(err.Error())
 	}
-	if contextID != "" && !platform.SameID(token.Claims.Context, contextID) {
+	if contextID != "" && !platform.SameContext(token.Claims.Context, contextID) {
 		return Token{}, resp.fail(fmt.Sprintf("asked for a token in context %s, got one in %s",
 			Clean(contextID), Clean(token.Claims.Context)))
 	}

@@ -89,7 +89,8 @@ func RoleFor(role, contextID string) string {
 }
 
 // HasRole reports whether roles hold role for contextID, in either spelling of
-// the id. An id of another kind is not the context's. Everything before the id has to be equal to the letter.
+// the id. An id of another kind is not the context's. Everything before the id
+// has to be equal to the letter.
 func HasRole(roles []string, role, contextID string) bool {
 	prefix, isForContext := strings.CutSuffix(role, contextPlaceholder)
 	for _, have := range roles {

@@ -66,7 +66,7 @@ func (k *keeping) token(ctx context.Context, given secret.String) error {
 		if err != nil {
 			return err
 		}
-		if login != nil && platform.SameID(login.Subject, claims.Subject) && platform.SameID(first(b.Context, login.Context), claims.Context) {
+		if login != nil && platform.SameID(login.Subject, claims.Subject) && platform.SameContext(first(b.Context, login.Context), claims.Context) {
 			if login.Key != "" || login.Newest().Valid(k.s.Now()) {
 				return nil
 			}
@@ -107,7 +107,7 @@ func (k *keeping) echoes(ctx context.Context, claims oauth.Claims) bool {
 		return false
 	}
 	own, err := oauth.ParseClaims(cred.Secret.Reveal())
-	return err == nil && platform.SameID(own.Subject, claims.Subject) && platform.SameID(own.Context, claims.Context)
+	return err == nil && platform.SameID(own.Subject, claims.Subject) && platform.SameContext(own.Context, claims.Context)
 }
 
 func (k *keeping) apiKey(ctx context.Context, given secret.String) error {

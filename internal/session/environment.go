@@ -135,15 +135,13 @@ func (s *Session) Source(address config.Address) Source {
 	env := s.environmentOf(address, b, bound)
 	claims, err := oauth.ParseClaims(env.accessToken.Reveal())
 	_, loggedIn := conf.Place(b.Identity, b.Profile)
-	switch {
-	case env.apiKey != "":
-		return FromAPIKey
-	case env.apiKeyFile != "":
-		return FromAPIKeyFile
+	switch source := env.Precedence(); {
+	case source == FromAPIKey, source == FromAPIKeyFile:
+		return source
 	case b.APIKeyFile != "":
 		return FromBoundFile
-	case err == nil && s.Now().Before(claims.Expires):
-		return FromAccessToken
+	case source == FromAccessToken && err == nil && s.Now().Before(claims.Expires):
+		return source
 	case bound && loggedIn:
 		return FromLogin
 	}
@@ -194,7 +192,7 @@ func (s *Session) fromEnvironment(ctx context.Context, r Request, b config.Bindi
 		notes = append(notes, "DTZ_ACCESS_TOKEN does not say when it expires")
 	case !s.Now().Before(claims.Expires):
 		notes = append(notes, "DTZ_ACCESS_TOKEN expired "+ago(s.Now().Sub(claims.Expires)))
-	case contextID != "" && !platform.SameID(contextID, claims.Context):
+	case contextID != "" && !platform.SameContext(contextID, claims.Context):
 		notes = append(notes, fmt.Sprintf("DTZ_ACCESS_TOKEN is for %s and not for %s", oauth.Clean(claims.Context), contextID))
 	default:
 		return &Credential{Username: UserBearer, Secret: env.accessToken, Source: FromAccessToken, Where: []string{env.where(FromAccessToken, b)}}, notes, nil

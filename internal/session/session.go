@@ -227,11 +227,16 @@ func (l *loginAt) exchange(ctx context.Context, login *store.Login, contextID st
 		got, err := l.identity.APIKey(ctx, login.Key, contextID)
 		return fromIdentity(got, err, "the API key of this login was refused")
 	}
-	newest := login.Newest()
-	if now := l.s.Now(); !newest.Valid(now) {
-		return store.Token{}, &Error{Outcome: Expired, What: "login expired " + ago(now.Sub(newest.Expires()))}
+	// Any valid token will do, but one of another context may be of a context
+	// that the identity has lost.
+	now, base := l.s.Now(), login.Token(contextID)
+	if !base.Valid(now) {
+		base = login.Newest()
 	}
-	got, err := l.identity.Refresh(ctx, newest.Access, contextID)
+	if !base.Valid(now) {
+		return store.Token{}, &Error{Outcome: Expired, What: "login expired " + ago(now.Sub(base.Expires()))}
+	}
+	got, err := l.identity.Refresh(ctx, base.Access, contextID)
 	return fromIdentity(got, err, "login refused")
 }
 

@@ -54,7 +54,7 @@ func (t Token) Valid(now time.Time) bool { return t.Access != "" && now.Before(t
 // Token returns the token for a context, the zero Token if there is none.
 func (l *Login) Token(contextID string) Token {
 	for _, t := range l.Tokens {
-		if platform.SameID(t.Context, contextID) {
+		if platform.SameContext(t.Context, contextID) {
 			return t
 		}
 	}
@@ -77,7 +77,7 @@ func (l *Login) Newest() Token {
 // grow.
 func (l *Login) SetToken(t Token) {
 	l.Tokens = slices.DeleteFunc(l.Tokens, func(old Token) bool {
-		return platform.SameID(old.Context, t.Context) || !old.Valid(t.Received)
+		return platform.SameContext(old.Context, t.Context) || !old.Valid(t.Received)
 	})
 	l.Tokens = append(l.Tokens, t)
 }
