@@ -36,7 +36,8 @@ const maxInput = 64 << 10
 func (sys system) serveDocker(interrupted context.Context, verb string) int {
 	limit, note := sys.timeout()
 	ctx := interrupted
-	if verb == credentials.ActionStore || verb == credentials.ActionErase {
+	changes := verb == credentials.ActionStore || verb == credentials.ActionErase
+	if changes {
 		ctx = context.WithoutCancel(ctx) // a change is brought to its end; a second Ctrl-C ends it all the same
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
@@ -54,7 +55,7 @@ func (sys system) serveDocker(interrupted context.Context, verb string) int {
 		}
 		return exitOK
 	}
-	if interrupted.Err() != nil {
+	if interrupted.Err() != nil && !changes {
 		return exitInterrupted
 	}
 	var e *session.Error

@@ -90,7 +90,10 @@ func (sys system) status(ctx context.Context, o statusOptions) error {
 	if o.output != "text" && o.output != "json" {
 		return usagef("--output is text or json, not %q", o.output)
 	}
-	limit, _ := sys.timeout()
+	limit, note := sys.timeout()
+	if note != "" {
+		sys.warn(note)
+	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	r, err := sys.examine(ctx, o.profile)

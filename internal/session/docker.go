@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"slices"
 
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/config"
@@ -215,8 +217,8 @@ const Unencrypted = "warning: the login is kept unencrypted; whoever can read yo
 // its last address the login goes. An address that has no binding is no error.
 // The note, if any, is for a person.
 func (s *Session) Erase(ctx context.Context, address config.Address) (note string, err error) {
-	if s.ConfigPath == "" {
-		return "", nil // without a home nothing has ever been kept
+	if _, err := os.Stat(s.ConfigPath); errors.Is(err, fs.ErrNotExist) {
+		return "", nil // nothing has ever been kept
 	}
 	conf, err := config.Load(s.ConfigPath)
 	if err != nil {

@@ -46,7 +46,10 @@ func (s *Session) SignIn(ctx context.Context, place config.Login, login *store.L
 			}
 			c.Bindings[address] = b
 		}
-		if err := l.store.Save(ctx, l.key, login); err != nil {
+		// A write that is broken off may happen all the same, unnoticed.
+		whole, done := outlast(ctx)
+		defer done()
+		if err := l.store.Save(whole, l.key, login); err != nil {
 			return fromStore(err)
 		}
 		saved = true

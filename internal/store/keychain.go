@@ -251,6 +251,9 @@ func (k *Keychain) call(ctx context.Context, operation func() error) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience-k.spent)
 	defer cancel()
+	if ctx.Err() != nil {
+		return errSilent // nothing is begun whose end nobody would see
+	}
 	began := time.Now()
 	defer func() { k.spent += time.Since(began) }()
 
