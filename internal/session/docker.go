@@ -273,7 +273,7 @@ func (s *Session) List(ctx context.Context) (map[string]string, error) {
 		if _, err := at.store.Load(ctx, at.key); noLogin(err) {
 			continue
 		} else if err != nil {
-			return nil, fromStore(err)
+			return nil, fromStoreAgain(err)
 		}
 		for _, address := range served {
 			list[string(address)] = UserBearer

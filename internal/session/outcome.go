@@ -138,6 +138,16 @@ func fromStore(err error) error {
 	return e
 }
 
+// fromStoreAgain is fromStore where no other store or variable would help: to
+// whoever wants a login gone.
+func fromStoreAgain(err error) error {
+	told := fromStore(err)
+	if e, ok := told.(*Error); ok && e.Outcome == StoreAway {
+		e.Remedy = "make it reachable and try again"
+	}
+	return told
+}
+
 // asFailure is how a failed renewal is told to other processes.
 func (s *Session) asFailure(err error) store.Failure {
 	f := store.Failure{At: s.Now(), Kind: string(Unreachable), Why: err.Error()}

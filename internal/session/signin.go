@@ -205,12 +205,12 @@ func (s *Session) forget(ctx context.Context, key store.Key, ends func(*config.C
 		}
 		old, err := at.store.Load(ctx, key)
 		if err != nil && !noLogin(err) {
-			return fromStore(err)
+			return fromStoreAgain(err)
 		}
 		ctx, cancel := outlast(ctx)
 		defer cancel()
 		if err := at.store.Delete(ctx, key); err != nil {
-			return fromStore(err)
+			return fromStoreAgain(err)
 		}
 		l, login = at, old
 		slot.ClearFailure()

@@ -233,3 +233,10 @@ func TestRenewalDoesNotBringALoginBack(t *testing.T) {
 		w.checkForgotten()
 	}
 }
+
+// Whoever wants a login gone is not told how to make another one.
+func TestSignOutWithTheStoreAwaySaysToTryAgain(t *testing.T) {
+	t.Parallel()
+	err := fromStoreAgain(&store.UnavailableError{Store: store.KeychainName, Why: "it is locked"})
+	wantError(t, err, StoreAway, "keychain out of reach: it is locked; make it reachable and try again")
+}
