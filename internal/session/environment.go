@@ -133,14 +133,13 @@ func (s *Session) Source(address config.Address) Source {
 	}
 	b, bound := conf.Lookup(address)
 	env := s.environmentOf(address, b, bound)
-	claims, err := oauth.ParseClaims(env.accessToken.Reveal())
 	_, loggedIn := conf.Place(b.Identity, b.Profile)
 	switch source := env.Precedence(); {
 	case source == FromAPIKey, source == FromAPIKeyFile:
 		return source
 	case b.APIKeyFile != "":
 		return FromBoundFile
-	case source == FromAccessToken && err == nil && s.Now().Before(claims.Expires):
+	case source == FromAccessToken && s.unusable(env.accessToken, first(env.contextID, b.Context)) == "":
 		return source
 	case bound && loggedIn:
 		return FromLogin
@@ -184,20 +183,26 @@ func (s *Session) fromEnvironment(ctx context.Context, r Request, b config.Bindi
 	if env.accessToken == "" {
 		return nil, notes, nil
 	}
-	claims, err := oauth.ParseClaims(env.accessToken.Reveal())
+	if why := s.unusable(env.accessToken, contextID); why != "" {
+		return nil, append(notes, why), nil
+	}
+	return &Credential{Username: UserBearer, Secret: env.accessToken, Source: FromAccessToken, Where: []string{env.where(FromAccessToken, b)}}, notes, nil
+}
+
+// unusable is why DTZ_ACCESS_TOKEN does not serve in a context, "" if it does.
+func (s *Session) unusable(token secret.String, contextID string) string {
+	claims, err := oauth.ParseClaims(token.Reveal())
 	switch {
 	case err != nil:
-		notes = append(notes, "DTZ_ACCESS_TOKEN cannot be used: "+err.Error())
+		return "DTZ_ACCESS_TOKEN cannot be used: " + err.Error()
 	case claims.Expires.IsZero():
-		notes = append(notes, "DTZ_ACCESS_TOKEN does not say when it expires")
+		return "DTZ_ACCESS_TOKEN does not say when it expires"
 	case !s.Now().Before(claims.Expires):
-		notes = append(notes, "DTZ_ACCESS_TOKEN expired "+ago(s.Now().Sub(claims.Expires)))
+		return "DTZ_ACCESS_TOKEN expired " + ago(s.Now().Sub(claims.Expires))
 	case contextID != "" && !platform.SameContext(contextID, claims.Context):
-		notes = append(notes, fmt.Sprintf("DTZ_ACCESS_TOKEN is for %s and not for %s", oauth.Clean(claims.Context), contextID))
-	default:
-		return &Credential{Username: UserBearer, Secret: env.accessToken, Source: FromAccessToken, Where: []string{env.where(FromAccessToken, b)}}, notes, nil
+		return fmt.Sprintf("DTZ_ACCESS_TOKEN is for %s and not for %s", oauth.Clean(claims.Context), contextID)
 	}
-	return nil, notes, nil
+	return ""
 }
 
 // key is the API key of the environment or of the binding, "" if there is none.
