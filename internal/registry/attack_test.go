@@ -41,7 +41,7 @@ func TestVerifyRefuses(t *testing.T) {
 	v := newVerifier(t, testConfig())
 	for _, tt := range attacks() {
 		t.Run(tt.name, func(t *testing.T) {
-			p, err := v.Verify(tt.token)
+			p, err := v.Verify(t.Context(), tt.token)
 			refusal, ok := errors.AsType[*TokenError](err)
 			if p != nil || !ok {
 				t.Fatalf("Verify(%.200q) = %v, %v, want a *TokenError", tt.token, p, err)

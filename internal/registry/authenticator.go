@@ -77,9 +77,12 @@ func (a *Authenticator) authenticate(ctx context.Context, s source, value string
 	if c.kind == kindAPIKey {
 		return a.exchanged(ctx, c)
 	}
-	p, err := a.Verifier.Verify(c.secret.Reveal())
-	if err != nil {
+	p, err := a.Verifier.Verify(ctx, c.secret.Reveal())
+	if _, isRefusal := errors.AsType[*TokenError](err); isRefusal {
 		return nil, refuseToken(err)
+	}
+	if err != nil {
+		return nil, err
 	}
 	a.tokens.put(key, outcome{profile: p}, p.Expires)
 	return p, nil
@@ -165,7 +168,7 @@ func (a *Authenticator) exchange(ctx context.Context, c credential) (*Profile, e
 	if err != nil {
 		return nil, fmt.Errorf("exchanging an API key: %w", err)
 	}
-	p, err := a.Verifier.Verify(token)
+	p, err := a.Verifier.Verify(ctx, token)
 	if err != nil { // the key was good; what came for it says nothing against it
 		return nil, fmt.Errorf("exchanging an API key: %w", err)
 	}

@@ -48,7 +48,7 @@ func BenchmarkVerify(b *testing.B) {
 		b.Run("unseen/"+size, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := v.Verify(token); err != nil {
+				if _, err := v.Verify(b.Context(), token); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -44,7 +44,7 @@ func TestCacheIsBounded(t *testing.T) {
 	v := newVerifier(t, testConfig())
 	outcomes := map[string]outcome{"refusals": {err: ErrKeyRefused}}
 	for name, size := range map[string]int{"small tokens": 1 << 10, "large tokens": 40 << 10} {
-		p, err := v.Verify(tokenOfSize(size))
+		p, err := v.Verify(t.Context(), tokenOfSize(size))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -18,7 +18,12 @@ type Profile struct {
 	Expires  time.Time // in whole seconds, without the verifier's leeway
 
 	payloadSize int // in bytes
+	signer      *signer
 }
+
+// retired reports whether the key that has signed the token has been withdrawn:
+// then the token is good no longer, whatever its dates say.
+func (p *Profile) retired() bool { return p.signer.retired.Load() }
 
 // Allows reports whether the token holds role, a URI with {context_id} at its
 // end, for the token's own context.
@@ -27,7 +32,7 @@ func (p *Profile) Allows(role string) bool { return platform.HasRole(p.Roles, ro
 var knownClaims = []string{"iss", "aud", "sub", "scope", "roles", "contexts", "iat", "nbf", "exp"}
 
 // profile checks the claims of a token whose signature is good.
-func (v *Verifier) profile(payload []byte) (*Profile, error) {
+func (v *Verifier) profile(payload []byte, s *signer) (*Profile, error) {
 	f, err := parseFields(payload, knownClaims)
 	if err != nil {
 		return nil, refuse(RuleClaims, err.Error())
@@ -43,6 +48,7 @@ func (v *Verifier) profile(payload []byte) (*Profile, error) {
 		IssuedAt: f.date(RuleIssuedAt),
 
 		payloadSize: len(payload),
+		signer:      s,
 	}
 	f.require(!now.Add(leeway).Before(p.IssuedAt), RuleIssuedAt, "in the future")
 	p.Expires = f.date(RuleExpiry)

@@ -47,7 +47,7 @@ func FuzzVerify(f *testing.F) {
 
 	f.Fuzz(func(t *testing.T, header, claims []byte, raw string) {
 		for _, token := range []string{raw, sign(firstKey(), string(header), string(claims))} {
-			p, err := v.Verify(token)
+			p, err := v.Verify(t.Context(), token)
 			if err != nil {
 				if _, ok := errors.AsType[*TokenError](err); !ok || p != nil {
 					t.Fatalf("Verify() = %v, %v, want a *TokenError alone", p, err)
@@ -160,7 +160,7 @@ func FuzzAuthorization(f *testing.F) {
 		if scheme, token, _ := strings.Cut(value, " "); strings.EqualFold(scheme, "Bearer") {
 			user, password = "bearer", token
 		}
-		if _, err := v.Verify(password); user != "bearer" || err != nil {
+		if _, err := v.Verify(t.Context(), password); user != "bearer" || err != nil {
 			t.Errorf("let in by %q", value)
 		}
 	})

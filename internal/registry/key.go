@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"sync/atomic"
 )
 
 // minKeyBits is what RFC 7518 §3.3 asks of a key for RS256.
@@ -21,6 +22,13 @@ const minExponent = 1<<16 + 1
 type Key struct {
 	ID     string // the header's kid (RFC 7515 §4.1.4)
 	Public *rsa.PublicKey
+}
+
+// A signer is a key in force. The profiles of what it has signed keep it, so
+// that whoever remembers them learns when the key is not ours any more.
+type signer struct {
+	Key
+	retired atomic.Bool
 }
 
 //go:embed dtz1.pub.pem

@@ -18,7 +18,7 @@ func TestPlatformKey(t *testing.T) {
 	c := testConfig()
 	c.Keys = []Key{key}
 	v := newVerifier(t, c)
-	if _, err := v.Verify(withHeader(goodHeader.with("kid", `"dtz1"`))); !hasRule(err, RuleSignature) {
+	if _, err := v.Verify(t.Context(), withHeader(goodHeader.with("kid", `"dtz1"`))); !hasRule(err, RuleSignature) {
 		t.Errorf("a token that bears the platform's kid, but not its signature: %v", err)
 	}
 }

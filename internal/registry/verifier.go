@@ -8,6 +8,7 @@ package registry
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -31,7 +32,10 @@ type Config struct {
 }
 
 // A Verifier verifies the platform's tokens. It is safe for concurrent use.
-type Verifier struct{ config Config }
+type Verifier struct {
+	config  Config
+	signers []*signer
+}
 
 // NewVerifier refuses a configuration that would leave a check out: an empty
 // issuer or audience, no key, a weak key or two of one ID.
@@ -54,18 +58,22 @@ func NewVerifier(c Config) (*Verifier, error) {
 			return nil, fmt.Errorf("two keys with the ID %q", key.ID)
 		}
 	}
-	c.Keys = slices.Clone(c.Keys)
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &Verifier{c}, nil
+	v := &Verifier{config: c}
+	for _, key := range c.Keys {
+		v.signers = append(v.signers, &signer{Key: key})
+	}
+	return v, nil
 }
 
 // Verify accepts an RS256 token that one of the keys has signed, for this
 // issuer and audience and the present time. Any other is refused with a
-// [*TokenError]. Verify does not know whether the token has been revoked, nor
-// what its roles are good for.
-func (v *Verifier) Verify(token string) (*Profile, error) {
+// [*TokenError]; any other error says that the token could not be checked.
+// Verify does not know whether the token has been revoked, nor what its roles
+// are good for.
+func (v *Verifier) Verify(ctx context.Context, token string) (*Profile, error) {
 	if len(token) > maxTokenSize {
 		return nil, refuse(RuleSize, "over 48 KiB")
 	}
@@ -80,16 +88,17 @@ func (v *Verifier) Verify(token string) (*Profile, error) {
 	if err := cmp.Or(errHeader, errPayload, errSignature); err != nil {
 		return nil, err
 	}
-	keys, err := v.keysFor(header)
+	signers, err := v.signersFor(header)
 	if err != nil {
 		return nil, err
 	}
 	signed := token[:len(encodedHeader)+1+len(encodedPayload)]
-	isSigner := func(k Key) bool { return jwt.SigningMethodRS256.Verify(signed, signature, k.Public) == nil }
-	if !slices.ContainsFunc(keys, isSigner) {
-		return nil, refuse(RuleSignature, "made with another key, or for another text")
+	for _, s := range signers {
+		if jwt.SigningMethodRS256.Verify(signed, signature, s.Public) == nil {
+			return v.profile(payload, s)
+		}
 	}
-	return v.profile(payload)
+	return nil, refuse(RuleSignature, "made with another key, or for another text")
 }
 
 // decodeSegment decodes one of a token's parts. It finds a fourth part in the
@@ -108,9 +117,9 @@ var foreignHeaders = []string{"crit", "jwk", "jku", "x5c", "x5u", "zip"}
 
 var knownHeaders = append([]string{"alg", "typ", "kid"}, foreignHeaders...)
 
-// keysFor is the keys that a token with this header may be signed with. The
-// header is not verified yet: it can do no more than choose among our keys.
-func (v *Verifier) keysFor(header []byte) ([]Key, error) {
+// signersFor is who a token with this header may be signed by. The header is
+// not verified yet: it can do no more than choose among our keys.
+func (v *Verifier) signersFor(header []byte) ([]*signer, error) {
 	f, err := parseFields(header, knownHeaders)
 	if err != nil {
 		return nil, refuse(RuleHeader, err.Error())
@@ -126,12 +135,12 @@ func (v *Verifier) keysFor(header []byte) ([]Key, error) {
 		f.require(typ == "JWT" || typ == "at+jwt", RuleType, "neither JWT nor at+jwt")
 	}
 	if f.err != nil || !f.has("kid") {
-		return v.config.Keys, f.err
+		return v.signers, f.err
 	}
 	kid := f.text(RuleKeyID)
-	for i, key := range v.config.Keys {
-		if key.ID == kid {
-			return v.config.Keys[i : i+1], nil
+	for i, s := range v.signers {
+		if s.ID == kid {
+			return v.signers[i : i+1], nil
 		}
 	}
 	f.require(false, RuleKeyID, "not a key of ours")

@@ -138,7 +138,7 @@ func TestJSONIsOneLineWithEverything(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	profile, err := verifier.Verify(token.Access.Reveal())
+	profile, err := verifier.Verify(t.Context(), token.Access.Reveal())
 	if err != nil {
 		t.Fatal(err)
 	}
