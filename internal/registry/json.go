@@ -3,6 +3,7 @@ package registry
 import (
 	"encoding/json"
 	"errors"
+	"iter"
 	"strings"
 	"unicode/utf8"
 )
@@ -129,9 +130,7 @@ func parseStrings(value string) (texts []string, ok bool) {
 		return nil, false
 	}
 	texts = make([]string, 0, strings.Count(value, `"`)/2)
-	for rest := trim(value[1:]); rest[0] != ']'; rest = trim(rest) {
-		var element string
-		element, rest = cutValue(rest)
+	for element := range elements(value) {
 		text, ok := parseString(element)
 		if !ok {
 			return nil, false
@@ -139,4 +138,17 @@ func parseStrings(value string) (texts []string, ok bool) {
 		texts = append(texts, text)
 	}
 	return texts, true
+}
+
+// elements is the values in a JSON array.
+func elements(array string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for rest := trim(array[1:]); rest[0] != ']'; rest = trim(rest) {
+			var element string
+			element, rest = cutValue(rest)
+			if !yield(element) {
+				return
+			}
+		}
+	}
 }
