@@ -83,9 +83,13 @@ func isUUID(s string) bool {
 	return true
 }
 
-// RoleFor is the role with contextID in place of {context_id}.
+// RoleFor is the role with contextID in place of {context_id} at its end.
 func RoleFor(role, contextID string) string {
-	return strings.ReplaceAll(role, contextPlaceholder, contextID)
+	prefix, isForContext := strings.CutSuffix(role, contextPlaceholder)
+	if !isForContext {
+		return role
+	}
+	return prefix + contextID
 }
 
 // HasRole reports whether roles hold role for contextID, in either spelling of

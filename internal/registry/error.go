@@ -2,6 +2,8 @@ package registry
 
 import (
 	"encoding/json"
+	"errors"
+	"math"
 	"net/http"
 	"strconv"
 	"time"
@@ -25,7 +27,7 @@ type Error struct {
 	Status     int
 	Code       string // UNAUTHORIZED, DENIED, …
 	Message    string
-	RetryAfter time.Duration // in whole seconds; 0: no such header
+	RetryAfter time.Duration // sent in whole seconds, rounded up; 0: no such header
 	Err        error         // may be nil
 }
 
@@ -46,7 +48,7 @@ func (e *Error) SetHeader(h http.Header) {
 		h.Set("WWW-Authenticate", challenge)
 	}
 	if e.RetryAfter > 0 {
-		h.Set("Retry-After", strconv.Itoa(int(e.RetryAfter.Seconds())))
+		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(e.RetryAfter.Seconds()))))
 	}
 }
 
@@ -75,13 +77,27 @@ func denied(message string) *Error {
 	return &Error{Status: http.StatusForbidden, Code: "DENIED", Message: message}
 }
 
-// unavailable is for a credential that could not be checked: to call it
-// refused would make people throw away good keys.
+// malformed refuses a request that can be read in more than one way.
+func malformed(message string) *Error {
+	return &Error{Status: http.StatusBadRequest, Code: "UNSUPPORTED", Message: message}
+}
+
+// refusal is the answer for any error of the [Authenticator] or the [Policy].
+func refusal(err error) *Error {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e
+	}
+	return unavailable(err)
+}
+
+// unavailable is for a credential that could not be checked, while the identity
+// service or the keys are out of reach: to call it refused would make people
+// throw away good ones.
 func unavailable(why error) *Error {
 	return &Error{
 		Status:     http.StatusServiceUnavailable,
 		Code:       "UNAVAILABLE",
-		Message:    "the API key cannot be checked at the moment; try again",
+		Message:    "the credential cannot be checked at the moment; try again",
 		RetryAfter: retryAfter,
 		Err:        why,
 	}

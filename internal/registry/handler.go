@@ -2,19 +2,33 @@ package registry
 
 import (
 	"context"
-	"errors"
-	"log/slog"
 	"net/http"
+	"strings"
 )
 
-// A Handler lets through to Next the requests that Authenticator knows and
-// Policy allows, and refuses all others with an OCI error body. Next finds the
-// caller with [ProfileFrom] and the credential removed.
+// A Handler lets through to Next the requests whose caller Authenticator knows
+// and Policy allows what they do, and refuses all others with an OCI error
+// body. Only the distribution API is let through: paths under /v2/.
+//
+// Next finds the caller with [ProfileFrom] and, for a proxied registry, in the
+// headers X-Dtz-Identity and X-Dtz-Context. The credential is removed, and so
+// is whatever the client sent under such a name.
 type Handler struct {
 	Authenticator *Authenticator
 	Policy        Policy
 	Next          http.Handler
-	Log           *slog.Logger // one line for each refusal, with its reason; nil means none
+	// Observe is called once for each request, before Next or the refusal. The
+	// request holds no credential any more. Nil means nothing.
+	Observe func(*http.Request, Decision)
+}
+
+// A Decision is what became of a request, for logs and metrics.
+type Decision struct {
+	Profile    *Profile // nil if the caller is not known
+	Source     string   // where the credential was: "Authorization header", …; "" if there was none
+	Repository string   // "" if the request is about none
+	Action     Action   // the first that is needed; "" for the base of the API
+	Err        *Error   // nil: let through
 }
 
 type profileKey struct{}
@@ -27,35 +41,94 @@ func ProfileFrom(ctx context.Context) (*Profile, bool) {
 }
 
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	p, err := h.Authenticator.Authenticate(r)
-	if err == nil {
-		err = h.Policy.Authorize(p)
+	d := decide(h.Authenticator, h.Policy, r)
+	ctx := r.Context()
+	if d.Err == nil {
+		ctx = context.WithValue(ctx, profileKey{}, d.Profile)
 	}
-	if err != nil {
-		h.refuse(w, r, err)
+	r = r.Clone(ctx)
+	removeCredentials(r)
+	removeImitations(r.Header)
+	if h.Observe != nil {
+		h.Observe(r, d)
+	}
+	if d.Err != nil {
+		d.Err.ServeHTTP(w, r)
 		return
 	}
-	r = r.Clone(context.WithValue(r.Context(), profileKey{}, p))
-	r.Header.Del("Authorization")
+	setIdentity(r.Header, d.Profile)
 	h.Next.ServeHTTP(w, r)
 }
 
-func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	e, ok := errors.AsType[*Error](err)
-	level := slog.LevelInfo
-	switch {
-	case !ok:
-		e = unavailable(err)
-		level = slog.LevelWarn
-	case errors.Is(err, errNoCredential):
-		level = slog.LevelDebug
+// decide finds out who makes a request and whether he may.
+func decide(a *Authenticator, policy Policy, r *http.Request) Decision {
+	need, inAPI := accessOf(r)
+	d := Decision{Source: sourceOf(r), Repository: need.repository, Action: need.action()}
+	p, err := a.Authenticate(r)
+	if err == nil {
+		d.Profile = p
+		err = policy.Authorize(p, need.actions...)
 	}
-	if h.Log != nil {
-		h.Log.LogAttrs(r.Context(), level, "request refused",
-			slog.String("method", r.Method),
-			slog.String("path", r.URL.Path), // the query may hold a key
-			slog.Int("status", e.Status),
-			slog.String("reason", e.Error()))
+	if err == nil && !inAPI {
+		err = denied("nothing but the registry's API is served here")
 	}
-	e.ServeHTTP(w, r)
+	if err != nil {
+		d.Err = refusal(err)
+	}
+	return d
+}
+
+// sourceOf is the name of the source that decides.
+func sourceOf(r *http.Request) string {
+	for _, s := range sources {
+		if values := s.find(r); len(values) > 1 || len(values) == 1 && values[0] != "" {
+			return s.name
+		}
+	}
+	return ""
+}
+
+// removeCredentials keeps them from whoever gets to see r next.
+func removeCredentials(r *http.Request) { r.Header.Del("Authorization") }
+
+// Headers that tell a registry behind us who asks. The second is also how
+// clients ask for a context, which this one then is.
+const (
+	identityHeader = "X-Dtz-Identity"
+	contextHeader  = "X-Dtz-Context"
+)
+
+const ourPrefix = "x-dtz-"
+
+func setIdentity(h http.Header, p *Profile) {
+	h.Set(identityHeader, p.Subject)
+	h.Set(contextHeader, p.Context)
+}
+
+// removeImitations removes the headers that some server may take for ours: to
+// CGI and its heirs X_Dtz_Identity is the same name (RFC 3875 §4.1.18).
+func removeImitations(h http.Header) {
+	for name, values := range h {
+		if strings.HasPrefix(canonicalName(name), ourPrefix) {
+			delete(h, name)
+		}
+		// What Connection names, a proxy takes away (RFC 9110 §7.6.1): ours too.
+		if name == "Connection" && strings.Contains(canonicalName(strings.Join(values, " ")), ourPrefix) {
+			delete(h, name)
+		}
+	}
+}
+
+// canonicalName is a header's name as the least particular server reads it: in
+// lower case, and with a hyphen for all that is neither letter nor digit.
+func canonicalName(name string) string {
+	return strings.Map(func(c rune) rune {
+		switch {
+		case c >= 'A' && c <= 'Z':
+			return c + 'a' - 'A'
+		case isAlphanumeric(c):
+			return c
+		}
+		return '-'
+	}, name)
 }

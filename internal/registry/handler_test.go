@@ -1,15 +1,13 @@
 package registry
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"log/slog"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -56,7 +54,7 @@ func requests() []request {
 		notBase64  = "the Basic credential is not base64"
 		noScheme   = "the Authorization scheme is neither Basic nor Bearer"
 		refusedKey = "API key refused; check it, or replace it by a new one"
-		away       = "the API key cannot be checked at the moment; try again"
+		away       = "the credential cannot be checked at the moment; try again"
 	)
 	token := goodToken()
 	expired := withClaims(goodClaims.with("exp", unix(monday.Add(-time.Hour))))
@@ -254,11 +252,11 @@ func TestPolicy(t *testing.T) {
 		{"this context, in its other spelling", Policy{Contexts: []string{"abc12345"}}, []string{admin}, ""},
 		{"every context", Policy{Contexts: []string{"*"}}, []string{admin}, ""},
 		{"every context, but no role", Policy{Contexts: []string{"*"}}, nil, "missing role " + admin},
-		{"another role, where it is enough", Policy{Contexts: []string{"*"}, Roles: []string{auditor}}, []string{"https://example.com/auditor/abc12345"}, ""},
-		{"the second of two roles", Policy{Contexts: []string{"*"}, Roles: []string{auditor, admin}}, []string{admin}, ""},
+		{"another role, where it is enough", Policy{Contexts: []string{"*"}, Roles: Roles{Admin: []string{auditor}}}, []string{"https://example.com/auditor/abc12345"}, ""},
+		{"the second of two roles", Policy{Contexts: []string{"*"}, Roles: Roles{Admin: []string{auditor, admin}}}, []string{admin}, ""},
 		{
 			"the platform's role, where others are asked for",
-			Policy{Contexts: []string{"*"}, Roles: []string{auditor, "x"}},
+			Policy{Contexts: []string{"*"}, Roles: Roles{Admin: []string{auditor, "x"}}},
 			[]string{admin},
 			"missing role https://example.com/auditor/context-abc12345 or x",
 		},
@@ -285,7 +283,7 @@ func TestOtherKindsOfTheSameLettersOpenNothing(t *testing.T) {
 		{"a role for an API key", "abc12345", role + "apikey-abc12345", Policy{Contexts: []string{"*"}}},
 		{"an identity for a scope, with its own role", "identity-abc12345", role + "identity-abc12345", Policy{Contexts: []string{"*"}}},
 		{"an identity for a scope, with the context's role", "identity-abc12345", role + "abc12345", Policy{Contexts: []string{"*"}}},
-		{"an identity for a scope, with a role of no context", "identity-abc12345", "x", Policy{Contexts: []string{"*"}, Roles: []string{"x"}}},
+		{"an identity for a scope, with a role of no context", "identity-abc12345", "x", Policy{Contexts: []string{"*"}, Roles: Roles{Admin: []string{"x"}}}},
 		{"an identity among the contexts that are served", "abc12345", role + "abc12345", Policy{Contexts: []string{"identity-abc12345"}}},
 		{"an identity that is served, and is the scope", "identity-abc12345", role + "identity-abc12345", Policy{Contexts: []string{"identity-abc12345"}}},
 	}
@@ -303,42 +301,53 @@ func errorText(err error) string {
 	return err.Error()
 }
 
-func TestHandlerLogsWhyAndNoSecret(t *testing.T) {
+// What Observe sees is fit for a log: why somebody is refused, and no secret.
+func TestObserve(t *testing.T) {
 	forged := sign(foreignKey(), goodHeader.String(), goodClaims.String())
 	tests := []struct {
 		name          string
+		method, path  string
 		authorization string
 		secret        string
-		want          string
+		want          string // source, repository, action, status, reason
 	}{
-		{"no credential, as every client begins", "", "a key elsewhere", ""},
-		{"a forged token", "Bearer " + forged, forged[len(forged)-40:], "level=INFO msg=\"request refused\" method=GET path=/v2/ status=401 reason=\"token refused: signature: made with another key, or for another text\"\n"},
-		{"an unknown key", basic("apikey", "apikey-zzz99999"), "zzz99999", "level=INFO msg=\"request refused\" method=GET path=/v2/ status=401 reason=\"API key refused\"\n"},
-		{"a key that cannot be checked", basic("apikey", awayKey), "away0000", "level=WARN msg=\"request refused\" method=GET path=/v2/ status=503 reason=\"exchanging an API key: connection refused\"\n"},
-		{"a password of another user", basic("alice", "hunter2"), "hunter2", "level=INFO msg=\"request refused\" method=GET path=/v2/ status=401 reason=\"the user name is neither \\\"bearer\\\", for a token, nor \\\"apikey\\\", for an API key\"\n"},
+		{"no credential, as every client begins", "GET", "/v2/", "", "\x00", ` "" "" 401 authentication required`},
+		{"a good token", "GET", "/v2/", "Bearer " + goodToken(), goodToken(), `Authorization header "" "" let in`},
+		{"a good token to push with", "PUT", "/v2/team/app/manifests/v1", "Bearer " + goodToken(), goodToken(), `Authorization header "team/app" "push" let in`},
+		{"a forged token", "DELETE", "/v2/app/blobs/sha256:00", "Bearer " + forged, forged[len(forged)-40:], `Authorization header "app" "delete" 401 token refused: signature: made with another key, or for another text`},
+		{"an unknown key", "GET", "/v2/_catalog", basic("apikey", "apikey-zzz99999"), "zzz99999", `Authorization header "" "pull" 401 API key refused`},
+		{"a key that cannot be checked", "GET", "/v2/", basic("apikey", awayKey), "away0000", `Authorization header "" "" 503 exchanging an API key: connection refused`},
+		{"a password of another user", "GET", "/v2/", basic("alice", "hunter2"), "hunter2", `Authorization header "" "" 401 the user name is neither "bearer", for a token, nor "apikey", for an API key`},
 	}
 	for _, tt := range tests {
-		var log bytes.Buffer
-		h := newHandler(t, nil)
-		h.Log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{
-			ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-				if a.Key == slog.TimeKey {
-					return slog.Attr{}
-				}
-				return a
-			},
-		}))
-		r := httptest.NewRequest("GET", "/v2/?apiKey="+url.QueryEscape(tt.secret), nil)
+		h := newHandler(t, func(http.ResponseWriter, *http.Request) {})
+		calls := 0
+		h.Observe = func(seen *http.Request, d Decision) {
+			calls++
+			got := fmt.Sprintf("%s %q %q ", d.Source, d.Repository, d.Action)
+			if d.Err == nil {
+				got += "let in"
+			} else {
+				got += fmt.Sprint(d.Err.Status, " ", d.Err)
+			}
+			if got != tt.want || (d.Profile != nil) != (d.Err == nil) {
+				t.Errorf("%s: %s, %+v, want %s", tt.name, got, d.Profile, tt.want)
+			}
+			if all := fmt.Sprint(seen.Method, seen.URL, seen.RequestURI, seen.Header, got); strings.Contains(all, tt.secret) {
+				t.Errorf("%s: Observe sees the secret: %s", tt.name, all)
+			}
+		}
+		r := httptest.NewRequest(tt.method, tt.path, nil)
 		if tt.authorization != "" {
 			r.Header.Set("Authorization", tt.authorization)
 		}
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, r)
-		if log.String() != tt.want {
-			t.Errorf("%s: logged %q, want %q", tt.name, log.String(), tt.want)
+		if calls != 1 {
+			t.Errorf("%s: Observe called %d times", tt.name, calls)
 		}
-		if strings.Contains(log.String()+w.Body.String(), tt.secret) {
-			t.Errorf("%s: the secret is in the log or the answer: %s %s", tt.name, log.String(), w.Body)
+		if strings.Contains(w.Body.String(), tt.secret) {
+			t.Errorf("%s: the answer quotes the secret: %s", tt.name, w.Body)
 		}
 	}
 }

@@ -140,7 +140,7 @@ func (i *Instance) build(o Options, log *slog.Logger) (http.Handler, error) {
 	gate := registry.Handler{
 		Authenticator: &registry.Authenticator{Verifier: verifier, Exchange: exchange(client)},
 		Policy:        registry.Policy{Contexts: []string{"*"}}, // the identity service knows no others than ours
-		Log:           log,
+		Observe:       logRefusals(log),
 	}
 	apps := tenant.New(storage(o.Data))
 	management := &management{authenticator: gate.Authenticator, policy: gate.Policy, apps: apps, address: i.Registry, log: log}
@@ -151,6 +151,28 @@ func (i *Instance) build(o Options, log *slog.Logger) (http.Handler, error) {
 	mux.Handle("/v2", &gate) // else challenged only after a redirect
 	mux.Handle(managementPath+"/", management.handler())
 	return mux, nil
+}
+
+// logRefusals says why somebody is refused. Every client begins without a
+// credential: to be challenged is no news.
+func logRefusals(log *slog.Logger) func(*http.Request, registry.Decision) {
+	return func(r *http.Request, d registry.Decision) {
+		if d.Err == nil {
+			return
+		}
+		level := slog.LevelInfo
+		switch {
+		case d.Err.Status == http.StatusServiceUnavailable:
+			level = slog.LevelWarn
+		case d.Source == "":
+			level = slog.LevelDebug
+		}
+		log.LogAttrs(r.Context(), level, "request refused",
+			slog.String("method", r.Method),
+			slog.String("path", r.URL.Path),
+			slog.Int("status", d.Err.Status),
+			slog.String("reason", d.Err.Error()))
+	}
 }
 
 // exchange trades API keys as [registry.Authenticator] wants it.

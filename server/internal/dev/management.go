@@ -113,7 +113,7 @@ func (m *management) authorize(r *http.Request) (contextID string, err error) {
 	if err != nil {
 		return "", err
 	}
-	if err := m.policy.Authorize(profile); err != nil {
+	if err := m.policy.Authorize(profile, registry.ActionAdmin); err != nil {
 		return "", err
 	}
 	id, err := tenant.CanonicalID(profile.Context)
