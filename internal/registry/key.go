@@ -143,7 +143,7 @@ var smallPrimes = []uint64{
 
 // madeByROCA reports whether the modulus bears the mark of the cards whose keys
 // can be factored: modulo each of the small primes it is a power of 65537 (Nemec
-// et al., "The Return of Coppersmith's Attack", §2.2). Of other keys, one in a
+// et al., "The Return of Coppersmith's Attack"). Of other keys, one in two
 // hundred million does.
 func madeByROCA(modulus *big.Int) bool {
 	for _, prime := range smallPrimes {
