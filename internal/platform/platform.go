@@ -20,17 +20,29 @@ const (
 // contextPlaceholder stands for the token's own context in a role.
 const contextPlaceholder = "{context_id}"
 
-const contextKind = "context-"
+const (
+	contextKind  = "context-"
+	identityKind = "identity-"
+)
 
 // ContextID returns the one spelling of a context's id that stands for the
 // context: with its kind in front, and a UUID in lower case. In older tokens
 // it is bare. An identifier of another kind, or none at all, is not ok.
 func ContextID(id string) (canonical string, ok bool) {
+	return canonicalID(contextKind, id)
+}
+
+// IdentityID is to identities what [ContextID] is to contexts.
+func IdentityID(id string) (canonical string, ok bool) {
+	return canonicalID(identityKind, id)
+}
+
+func canonicalID(wanted, id string) (canonical string, ok bool) {
 	kind, bare := splitID(id)
-	if bare == "" || kind != "" && kind != contextKind {
+	if bare == "" || kind != "" && kind != wanted {
 		return "", false
 	}
-	return contextKind + bare, true
+	return wanted + bare, true
 }
 
 // SameContext reports whether a and b are ids of one context.
@@ -52,7 +64,7 @@ func SameID(a, b string) bool {
 // splitID parts an identifier into its kind, if it is spelled with one, and
 // the rest, a UUID in lower case.
 func splitID(id string) (kind, bare string) {
-	for _, k := range []string{contextKind, "identity-", "apikey-"} {
+	for _, k := range []string{contextKind, identityKind, "apikey-"} {
 		if rest, found := strings.CutPrefix(id, k); found {
 			kind, id = k, rest
 			break

@@ -61,6 +61,27 @@ func TestContextID(t *testing.T) {
 	}
 }
 
+func TestIdentityID(t *testing.T) {
+	const uuid = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
+	tests := []struct {
+		name string
+		id   string
+		want string // "" is not an identity's id
+	}{
+		{"with its kind", "identity-abc12345", "identity-abc12345"},
+		{"without its kind", "abc12345", "identity-abc12345"},
+		{"a UUID in upper case", "3FA85F64-5717-4562-B3FC-2C963F66AFA6", "identity-" + uuid},
+		{"a context", "context-abc12345", ""},
+		{"an API key", "apikey-abc12345", ""},
+		{"nothing", "", ""},
+	}
+	for _, tt := range tests {
+		if got, ok := IdentityID(tt.id); got != tt.want || ok != (tt.want != "") {
+			t.Errorf("%s: IdentityID(%q) = %q, %v, want %q", tt.name, tt.id, got, ok, tt.want)
+		}
+	}
+}
+
 func TestHasRole(t *testing.T) {
 	const context = "context-abc12345"
 	tests := []struct {

@@ -1,35 +1,62 @@
 package registry
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 )
 
+// Order is in which order a request's places are looked into. The first that
+// holds a credential decides: one that is refused never falls through to the
+// next.
+type Order int
+
 const (
-	defaultAPIKeyTTL = 5 * time.Minute
-	// refusalTTL is how long a refused API key is refused unasked.
-	refusalTTL = 10 * time.Second
-	// exchangeTimeout is for one exchange, whoever waits for it.
-	exchangeTimeout = 10 * time.Second
+	// OrderExplicit puts what a client says before what a browser adds: the
+	// Authorization header, X-API-KEY, the cookie, the query.
+	OrderExplicit Order = iota
+	// OrderPlatform is that of the platform's own services, cookie first.
+	OrderPlatform
 )
 
-// ErrKeyRefused is what Authenticator.Exchange returns, or wraps, for an API
-// key that the identity service refuses.
-var ErrKeyRefused = errors.New("API key refused")
+func (o Order) sources() [4]*source {
+	if o == OrderPlatform {
+		return [4]*source{fromCookie, fromAuthorization, fromAPIKeyHeader, fromQuery}
+	}
+	return [4]*source{fromAuthorization, fromAPIKeyHeader, fromCookie, fromQuery}
+}
+
+// CookieUse is for which requests the cookie counts.
+type CookieUse int
+
+const (
+	// CookieSafe is for GET and HEAD: a browser adds the cookie to what another
+	// site has it ask for, which must not change anything.
+	CookieSafe CookieUse = iota
+	// CookieAll is for every request.
+	CookieAll
+	// CookieOff is for none.
+	CookieOff
+)
 
 // errNoCredential is how every client begins: it learns from the challenge what
 // to send.
 var errNoCredential = errors.New("authentication required")
 
-// An Authenticator finds out who makes a request. It remembers tokens by the
-// hash of the header that they came in, so that a seen one costs a map look-up,
-// and API keys by their own hash, so that another spelling of the header makes
-// no other exchange. It is safe for concurrent use.
+// An Authenticator finds out who makes a request. It takes a token from the
+// Authorization header, as a bearer token or as the password of the user
+// bearer, or from the cookie dtz-auth; and an API key as the password of the
+// user apikey, from X-API-KEY, with X-DTZ-CONTEXT beside it, or from the
+// query's apiKey, with contextId. An empty one is as none; two of one kind are
+// refused with 400.
+//
+// It remembers tokens by the hash of what they came in, so that a seen one
+// costs a map look-up, and API keys by their own hash, so that another spelling
+// of the header makes no other exchange. What a key has signed is forgotten
+// when the key is withdrawn. It is safe for concurrent use.
 type Authenticator struct {
 	Verifier *Verifier
 	// Exchange trades an API key for a token in a context; an empty contextID
@@ -40,44 +67,94 @@ type Authenticator struct {
 	// APIKeyTTL is how long at most an exchanged key is good without asking
 	// again, however often it is used. 0 means 5 minutes.
 	APIKeyTTL time.Duration
+	Order     Order
+	Cookie    CookieUse
+	// QueryAPIKey says whether the query's apiKey counts.
+	QueryAPIKey bool
+	DenyList    *DenyList // nil denies nobody
+	// ClientAddr is against whom the exchanges of unknown API keys are counted.
+	// Nil means RemoteAddr.
+	ClientAddr func(*http.Request) netip.Addr
 
-	// Three caches, so that neither a flood of tokens nor one of bad keys
-	// evicts good keys.
-	tokens, keys, refused cache
+	// Caches of their own, so that neither a flood of tokens nor one of bad
+	// keys evicts good keys. Known is which keys have been accepted.
+	tokens, keys, refused, known cache
 
 	mu      sync.Mutex
 	flights map[cacheKey]*flight
+	limiter limiter
+
+	counters counters
 }
 
 // Authenticate returns the profile of the request's credential. An [*Error]
 // says how to refuse it; any other error, that it could not be checked.
 func (a *Authenticator) Authenticate(r *http.Request) (*Profile, error) {
-	for _, s := range sources {
-		values := s.find(r)
-		switch {
-		case len(values) == 0, len(values) == 1 && values[0] == "":
-			continue
-		case len(values) == 1:
-			return a.authenticate(r.Context(), s, values[0])
-		}
-		return nil, &Error{Status: http.StatusBadRequest, Code: "UNSUPPORTED", Message: "more than one " + s.name}
-	}
-	return nil, unauthorized(errNoCredential.Error()+loginHint, errNoCredential)
+	p, _, err := a.identify(r)
+	return p, err
 }
 
-func (a *Authenticator) authenticate(ctx context.Context, s source, value string) (*Profile, error) {
+// identify is Authenticate, and names the source that has decided, if there is
+// one: "Authorization header", "X-API-KEY header", "dtz-auth cookie" or "apiKey
+// in the query".
+func (a *Authenticator) identify(r *http.Request) (p *Profile, source string, err error) {
+	ignored := "" // why something that is there does not count
+	for _, s := range a.Order.sources() {
+		if why := a.ignores(s, r.Method); why != "" {
+			if value, _ := s.find(r); value != "" {
+				ignored = why
+			}
+			continue
+		}
+		value, err := s.value(r)
+		if err != nil {
+			return nil, s.name, err
+		}
+		if value != "" {
+			p, err := a.authenticate(r, s, value)
+			return p, s.name, err
+		}
+	}
+	if ignored != "" {
+		return nil, "", unauthorized(errNoCredential.Error()+"; "+ignored, errNoCredential)
+	}
+	return nil, "", unauthorized(errNoCredential.Error()+loginHint, errNoCredential)
+}
+
+// ignores says why s does not count in a request of this method, or "" if it
+// does.
+func (a *Authenticator) ignores(s *source, method string) string {
+	switch {
+	case s == fromQuery && !a.QueryAPIKey:
+		return "an API key in the query is not accepted here"
+	case s != fromCookie || a.Cookie == CookieAll:
+		return ""
+	case a.Cookie != CookieSafe:
+		return "the dtz-auth cookie is not accepted here"
+	case method != http.MethodGet && method != http.MethodHead:
+		return "the dtz-auth cookie counts for GET and HEAD only"
+	}
+	return ""
+}
+
+func (a *Authenticator) authenticate(r *http.Request, s *source, value string) (*Profile, error) {
 	key := newCacheKey(s.name, value, "")
 	if known, ok := a.tokens.get(key, a.now()); ok {
-		return known.profile, nil
+		a.counters.tokenHits.Add(1)
+		return a.admit(known.profile)
 	}
 	c, err := s.parse(value)
 	if err != nil {
 		return nil, unauthorized(err.Error(), err)
 	}
 	if c.kind == kindAPIKey {
-		return a.exchanged(ctx, c)
+		if c.contextID, err = s.contextID(r); err != nil {
+			return nil, err
+		}
+		return a.exchanged(r, c)
 	}
-	p, err := a.Verifier.Verify(ctx, c.secret.Reveal())
+	a.counters.tokenMisses.Add(1)
+	p, err := a.Verifier.Verify(r.Context(), c.secret.Reveal())
 	if _, isRefusal := errors.AsType[*TokenError](err); isRefusal {
 		return nil, refuseToken(err)
 	}
@@ -85,6 +162,15 @@ func (a *Authenticator) authenticate(ctx context.Context, s source, value string
 		return nil, err
 	}
 	a.tokens.put(key, outcome{profile: p}, p.Expires)
+	return a.admit(p)
+}
+
+// admit asks the deny-list, on every request, so that whoever gets on it is out
+// at once. It is a 403: a new login does not help.
+func (a *Authenticator) admit(p *Profile) (*Profile, error) {
+	if a.DenyList.hasIdentity(p.identity) {
+		return nil, denied(p.Subject + " is on this registry's deny-list; a new login does not help")
+	}
 	return p, nil
 }
 
@@ -96,81 +182,4 @@ func refuseToken(err error) *Error {
 		return unauthorized("token expired"+loginHint, err)
 	}
 	return unauthorized("token refused"+loginHint, err)
-}
-
-// A flight is an exchange that is under way.
-type flight struct {
-	done    chan struct{} // closed when outcome is there
-	outcome outcome
-}
-
-// exchanged is the outcome for an API key: known, or of one exchange for all
-// requests that wait for it. A request stops waiting when ctx ends; the
-// exchange goes on for the others, and for the next.
-func (a *Authenticator) exchanged(ctx context.Context, c credential) (*Profile, error) {
-	if a.Exchange == nil {
-		return nil, unauthorized("API keys are not accepted here", nil)
-	}
-	key := newCacheKey(string(c.kind), c.secret.Reveal(), c.contextID)
-	a.mu.Lock()
-	for _, outcomes := range []*cache{&a.keys, &a.refused} {
-		if known, ok := outcomes.get(key, a.now()); ok {
-			a.mu.Unlock()
-			return known.profile, known.err
-		}
-	}
-	f, ok := a.flights[key]
-	if !ok {
-		f = &flight{done: make(chan struct{})}
-		if a.flights == nil {
-			a.flights = make(map[cacheKey]*flight)
-		}
-		a.flights[key] = f
-		go a.fly(context.WithoutCancel(ctx), f, key, c)
-	}
-	a.mu.Unlock()
-	select {
-	case <-f.done:
-		return f.outcome.profile, f.outcome.err
-	case <-ctx.Done():
-		return nil, fmt.Errorf("waiting for the exchange of an API key: %w", context.Cause(ctx))
-	}
-}
-
-// fly makes an exchange, and remembers its outcome before it makes room for
-// another.
-func (a *Authenticator) fly(ctx context.Context, f *flight, key cacheKey, c credential) {
-	asked := a.now()
-	p, err := a.exchange(ctx, c)
-	f.outcome = outcome{p, err}
-	if err == nil {
-		expires := asked.Add(cmp.Or(a.APIKeyTTL, defaultAPIKeyTTL))
-		if p.Expires.Before(expires) {
-			expires = p.Expires
-		}
-		a.keys.put(key, f.outcome, expires)
-	} else if _, isRefusal := errors.AsType[*Error](err); isRefusal {
-		a.refused.put(key, f.outcome, asked.Add(refusalTTL))
-	}
-	a.mu.Lock()
-	delete(a.flights, key)
-	a.mu.Unlock()
-	close(f.done)
-}
-
-func (a *Authenticator) exchange(ctx context.Context, c credential) (*Profile, error) {
-	ctx, cancel := context.WithTimeout(ctx, exchangeTimeout)
-	defer cancel()
-	token, err := a.Exchange(ctx, c.secret.Reveal(), c.contextID)
-	if errors.Is(err, ErrKeyRefused) {
-		return nil, unauthorized("API key refused; check it, or replace it by a new one", err)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("exchanging an API key: %w", err)
-	}
-	p, err := a.Verifier.Verify(ctx, token)
-	if err != nil { // the key was good; what came for it says nothing against it
-		return nil, fmt.Errorf("exchanging an API key: %w", err)
-	}
-	return p, nil
 }

@@ -146,7 +146,10 @@ func TestAKeyInTwoContextsIsTwoExchanges(t *testing.T) {
 			var all sync.WaitGroup
 			for _, id := range []string{"context-abc12345", "context-zzz99999"} {
 				all.Go(func() {
-					p, err := a.exchanged(t.Context(), credential{kindAPIKey, goodKey, id})
+					r := httptest.NewRequest("GET", "/v2/", nil).WithContext(t.Context())
+					r.Header.Set("X-API-KEY", goodKey)
+					r.Header.Set("X-DTZ-CONTEXT", id)
+					p, err := a.Authenticate(r)
 					if err != nil || p.Context != id {
 						t.Errorf("in %s: %+v, %v", id, p, err)
 					}

@@ -53,6 +53,9 @@ func (o outcome) size() int {
 	return entrySize + o.profile.payloadSize + stringHeader*(cap(o.profile.Roles)+cap(o.profile.Contexts))
 }
 
+// isRetired reports whether the profile is good no longer, though not expired.
+func (o outcome) isRetired() bool { return o.profile != nil && o.profile.retired() }
+
 // A cache remembers outcomes until an absolute time, which use does not
 // prolong. Its zero value is empty.
 type cache struct {
@@ -70,7 +73,7 @@ func (c *cache) get(key cacheKey, now time.Time) (outcome, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e, ok := c.entries[key]
-	if ok && !now.Before(e.expires) {
+	if ok && (!now.Before(e.expires) || e.outcome.isRetired()) {
 		c.remove(key)
 		return outcome{}, false
 	}
@@ -94,6 +97,18 @@ func (c *cache) put(key cacheKey, o outcome, expires time.Time) {
 		c.remove(other)
 	}
 	c.entries[key] = entry{o, expires}
+}
+
+func (c *cache) delete(key cacheKey) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.remove(key)
+}
+
+func (c *cache) stat() CacheSize {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return CacheSize{len(c.entries), c.size}
 }
 
 // remove does nothing where there is nothing. The caller holds c.mu.

@@ -17,7 +17,8 @@ type Profile struct {
 	IssuedAt time.Time // in whole seconds
 	Expires  time.Time // in whole seconds, without the verifier's leeway
 
-	payloadSize int // in bytes
+	identity    string // Subject in the spelling of the deny-list; "" if it is no identity's
+	payloadSize int    // in bytes
 	signer      *signer
 }
 
@@ -59,5 +60,6 @@ func (v *Verifier) profile(payload []byte, s *signer) (*Profile, error) {
 	if f.err != nil {
 		return nil, f.err
 	}
+	p.identity, _ = platform.IdentityID(p.Subject)
 	return p, nil
 }

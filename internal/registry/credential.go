@@ -3,7 +3,6 @@ package registry
 import (
 	"encoding/base64"
 	"errors"
-	"net/http"
 	"strings"
 	"unicode/utf8"
 
@@ -13,23 +12,6 @@ import (
 // maxAPIKeySize is in bytes, and keeps what is no key, such as a token, away
 // from the identity service.
 const maxAPIKeySize = 256
-
-// A source is one place of a request where a credential may lie.
-type source struct {
-	name  string
-	find  func(*http.Request) []string
-	parse func(value string) (credential, error)
-}
-
-// sources are in order of precedence: the first that holds anything decides,
-// and a credential that is refused never falls through to the next.
-var sources = []source{
-	{
-		name:  "Authorization header",
-		find:  func(r *http.Request) []string { return r.Header["Authorization"] },
-		parse: parseAuthorization,
-	},
-}
 
 // A credential is what a request proves itself with.
 type credential struct {
@@ -57,6 +39,10 @@ func parseAuthorization(value string) (credential, error) {
 	}
 	return credential{}, errors.New("the Authorization scheme is neither Basic nor Bearer")
 }
+
+func parseToken(value string) (credential, error) { return newCredential(kindToken, value) }
+
+func parseAPIKey(value string) (credential, error) { return newCredential(kindAPIKey, value) }
 
 func parseBasic(encoded string) (credential, error) {
 	pair, err := decodeBase64(strictBase64, encoded)

@@ -64,11 +64,15 @@ func (f *fields) text(rule Rule) string {
 // paths, so they are letters, digits and hyphens, as the platform makes them.
 func (f *fields) id(rule Rule) string {
 	id := f.text(rule)
+	f.require(isIdentifier(id), rule, "not an identifier")
+	return id
+}
+
+func isIdentifier(id string) bool {
 	isForeign := func(r rune) bool {
 		return r != '-' && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
 	}
-	f.require(id != "" && len(id) <= maxIDLength && strings.IndexFunc(id, isForeign) < 0, rule, "not an identifier")
-	return id
+	return id != "" && len(id) <= maxIDLength && strings.IndexFunc(id, isForeign) < 0
 }
 
 // texts is an array of strings, or nil for a missing one.

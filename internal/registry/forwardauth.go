@@ -50,7 +50,7 @@ func (f *ForwardAuth) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	} else {
 		d.Err = refusal(err)
 	}
-	removeCredentials(original)
+	StripCredentials(original)
 	if f.Observe != nil {
 		f.Observe(original, d)
 	}

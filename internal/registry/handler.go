@@ -47,7 +47,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		ctx = context.WithValue(ctx, profileKey{}, d.Profile)
 	}
 	r = r.Clone(ctx)
-	removeCredentials(r)
+	StripCredentials(r)
 	removeImitations(r.Header)
 	if h.Observe != nil {
 		h.Observe(r, d)
@@ -63,8 +63,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // decide finds out who makes a request and whether he may.
 func decide(a *Authenticator, policy Policy, r *http.Request) Decision {
 	need, inAPI := accessOf(r)
-	d := Decision{Source: sourceOf(r), Repository: need.repository, Action: need.action()}
-	p, err := a.Authenticate(r)
+	d := Decision{Repository: need.repository, Action: need.action()}
+	p, source, err := a.identify(r)
+	d.Source = source
 	if err == nil {
 		d.Profile = p
 		err = policy.Authorize(p, need.actions...)
@@ -77,19 +78,6 @@ func decide(a *Authenticator, policy Policy, r *http.Request) Decision {
 	}
 	return d
 }
-
-// sourceOf is the name of the source that decides.
-func sourceOf(r *http.Request) string {
-	for _, s := range sources {
-		if values := s.find(r); len(values) > 1 || len(values) == 1 && values[0] != "" {
-			return s.name
-		}
-	}
-	return ""
-}
-
-// removeCredentials keeps them from whoever gets to see r next.
-func removeCredentials(r *http.Request) { r.Header.Del("Authorization") }
 
 // Headers that tell a registry behind us who asks. The second is also how
 // clients ask for a context, which this one then is.

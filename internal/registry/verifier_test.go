@@ -70,7 +70,7 @@ func TestVerifyAccepts(t *testing.T) {
 			if !got.IssuedAt.Equal(want.IssuedAt) || !got.Expires.Equal(want.Expires) {
 				t.Errorf("from %v to %v, want from %v to %v", got.IssuedAt, got.Expires, want.IssuedAt, want.Expires)
 			}
-			got.IssuedAt, got.Expires, got.payloadSize, got.signer = want.IssuedAt, want.Expires, 0, nil
+			got.IssuedAt, got.Expires, got.identity, got.payloadSize, got.signer = want.IssuedAt, want.Expires, "", 0, nil
 			if !reflect.DeepEqual(got, want) {
 				t.Errorf("Verify() = %+v, want %+v", got, want)
 			}
