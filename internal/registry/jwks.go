@@ -136,18 +136,17 @@ func (s *JWKS) conclude(keys []Key, err error) {
 		s.failing = true
 		return
 	}
-	before := s.signers()
-	s.replace(keys)
-	after := s.signers()
-	if s.failing || !slices.Equal(ids(before), ids(after)) {
-		log.Info("signing keys fetched", "keys", ids(after), "before", ids(before))
+	added, gone := s.replace(keys)
+	if s.failing || len(added) > 0 || len(gone) > 0 {
+		log.Info("signing keys fetched", "keys", ids(s.signers()), "added", ids(added), "gone", ids(gone))
 	}
 	s.failing = false
 }
 
-// replace puts keys in force. One that is in force already goes on as it is,
-// and with it what is remembered of its tokens.
-func (s *JWKS) replace(keys []Key) {
+// replace puts keys in force, and returns which have come and gone. One that is
+// in force already goes on as it is, and with it what is remembered of its
+// tokens.
+func (s *JWKS) replace(keys []Key) (added, gone []*signer) {
 	before := s.signers()
 	after := make([]*signer, len(keys))
 	for i, key := range keys {
@@ -157,11 +156,21 @@ func (s *JWKS) replace(keys []Key) {
 		}
 	}
 	s.set.Store(&after)
-	for _, old := range before {
-		if !slices.Contains(after, old) {
-			old.retired.Store(true)
+	added, gone = notIn(before, after), notIn(after, before)
+	for _, old := range gone {
+		old.retired.Store(true)
+	}
+	return added, gone
+}
+
+// notIn is those of signers that are not in set.
+func notIn(set, signers []*signer) (rest []*signer) {
+	for _, s := range signers {
+		if !slices.Contains(set, s) {
+			rest = append(rest, s)
 		}
 	}
+	return rest
 }
 
 func (s *JWKS) signers() []*signer {

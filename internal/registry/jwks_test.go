@@ -301,10 +301,12 @@ func TestRun(t *testing.T) {
 		}
 		const (
 			away = `level=WARN msg="signing keys cannot be fetched; those at hand stay in force" keys=[first] error="fetching keys from keys.example: the answer is 502 Bad Gateway"`
-			back = `level=INFO msg="signing keys fetched" keys=[first] before=[first]`
-			both = `level=INFO msg="signing keys fetched" keys="[first second]" before=[first]`
+			back = `level=INFO msg="signing keys fetched" keys=[first] added=[] gone=[]`
+			both = `level=INFO msg="signing keys fetched" keys="[first second]" added=[second] gone=[]`
+			swap = `level=INFO msg="signing keys fetched" keys="[second first]" added=[second] gone=[second]`
+			less = `level=INFO msg="signing keys fetched" keys=[first] added=[] gone=[second]`
 		)
-		if got, want := log.take(), "level=INFO msg=\"signing keys fetched\" keys=[first] before=[]\n"; got != want {
+		if got, want := log.take(), "level=INFO msg=\"signing keys fetched\" keys=[first] added=[first] gone=[]\n"; got != want {
 			t.Errorf("at the start the log says %q, want %q", got, want)
 		}
 		after(defaultTTL-time.Second, 0)
@@ -317,6 +319,12 @@ func TestRun(t *testing.T) {
 		after(retryInterval, 1, back)
 		p.publish(firstJWK(), secondJWK())
 		after(defaultTTL, 1, both)
+		p.publish(secondJWK(), firstJWK())
+		after(defaultTTL, 1)
+		p.publish(jwk("second", &foreignKey().PublicKey), firstJWK())
+		after(defaultTTL, 1, swap)
+		p.publish(firstJWK())
+		after(defaultTTL, 1, less)
 		after(24*time.Hour, 96)
 
 		p.hang()

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -50,6 +52,85 @@ func TestRotation(t *testing.T) {
 	if !ofSecond.retired() || verify(t, v, secondToken("second")).retired() {
 		t.Error("a key that has come back is in force, but what was forgotten stays so")
 	}
+}
+
+// A cached token is good no longer than its key, and one whose key is out of
+// reach is not called bad.
+func TestRotationBehindTheHandler(t *testing.T) {
+	now := monday
+	p := newPublisher(firstJWK(), secondJWK())
+	s := p.set()
+	s.Now = func() time.Time { return now }
+	fetch(t, s)
+	h := newHandler(t, func(http.ResponseWriter, *http.Request) {})
+	h.Authenticator = &Authenticator{Verifier: newSetVerifier(t, s)}
+	answer := func(token string, want int) {
+		t.Helper()
+		r := httptest.NewRequest("GET", "/v2/", nil)
+		r.Header.Set("Authorization", "Bearer "+token)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if w.Code != want || want == http.StatusServiceUnavailable && w.Header().Get("Retry-After") == "" {
+			t.Errorf("%d %s, Retry-After %q, want %d", w.Code, w.Body, w.Header().Get("Retry-After"), want)
+		}
+	}
+	ofFirst, ofSecond := goodToken(), secondToken("second")
+	answer(ofFirst, http.StatusOK)
+	answer(ofSecond, http.StatusOK)
+	p.publish(firstJWK())
+	fetch(t, s)
+	answer(ofSecond, http.StatusUnauthorized)
+	answer(ofFirst, http.StatusOK)
+
+	now = now.Add(refetchInterval)
+	p.fails()
+	answer(ofSecond, http.StatusServiceUnavailable)
+	answer(ofFirst, http.StatusOK)
+	now = now.Add(refetchInterval)
+	p.publish(firstJWK(), secondJWK())
+	answer(ofSecond, http.StatusOK)
+}
+
+// While sets come and go, tokens of the key that is in each of them are let in,
+// and none of a key that never was.
+func TestRotationUnderLoad(t *testing.T) {
+	p := newPublisher(firstJWK())
+	s := p.set()
+	v := newSetVerifier(t, s)
+	fetch(t, s)
+	foreign := sign(foreignKey(), goodHeader.with("kid", `"second"`).String(), goodClaims.String())
+	ofFirst, ofSecond := goodToken(), secondToken("second")
+	stop := make(chan struct{})
+	var clients sync.WaitGroup
+	for range 8 {
+		clients.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if _, err := v.Verify(t.Context(), ofFirst); err != nil {
+					t.Errorf("a key that stays: %v", err)
+				}
+				if _, err := v.Verify(t.Context(), foreign); !hasRule(err, RuleKeyID) && !hasRule(err, RuleSignature) {
+					t.Errorf("a key that never was: %v", err)
+				}
+				profile, err := v.Verify(t.Context(), ofSecond)
+				if err == nil && profile.Subject == "" || err != nil && !hasRule(err, RuleKeyID) {
+					t.Errorf("a key that comes and goes: %v, %v", profile, err)
+				}
+			}
+		})
+	}
+	for range 50 {
+		p.publish(secondJWK(), firstJWK())
+		fetch(t, s)
+		p.publish(firstJWK())
+		fetch(t, s)
+	}
+	close(stop)
+	clients.Wait()
 }
 
 func TestKeysByHandComeFirst(t *testing.T) {
