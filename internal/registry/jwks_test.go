@@ -286,7 +286,7 @@ func TestRun(t *testing.T) {
 		after := func(d time.Duration, calls int32, lines ...string) {
 			t.Helper()
 			before := p.calls.Load()
-			time.Sleep(d + 1)
+			time.Sleep(d + time.Nanosecond)
 			synctest.Wait()
 			if n := p.calls.Load() - before; n != calls {
 				t.Errorf("%d calls in %v, want %d", n, d, calls)
@@ -350,7 +350,7 @@ func TestRunWithoutASet(t *testing.T) {
 		defer cancel()
 		go s.Run(ctx)
 		p.publish(firstJWK())
-		time.Sleep(retryInterval + 1)
+		time.Sleep(retryInterval + time.Nanosecond)
 		synctest.Wait()
 		if err := s.Ready(); err != nil {
 			t.Errorf("after %v: %v", retryInterval, err)
