@@ -138,8 +138,8 @@ func checkStrings(t *testing.T, value string, want any) {
 func FuzzAuthorization(f *testing.F) {
 	v := newVerifier(f, testConfig())
 	a := &Authenticator{Verifier: v, Exchange: exchange}
-	for _, r := range requests() {
-		for _, value := range r.authorization {
+	for _, r := range authorizationRequests() {
+		for _, value := range r.header["Authorization"] {
 			f.Add(value)
 		}
 	}

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
 const (
@@ -39,131 +38,12 @@ func basic(user, password string) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
 }
 
-// A request is one row of the handler's table.
-type request struct {
-	name          string
-	authorization []string // one header each
-	status        int
-	message       string // of the error body
-}
-
-func requests() []request {
-	const (
-		hint       = `; run "docker-credential-dtz login"`
-		wrongUser  = `the user name is neither "bearer", for a token, nor "apikey", for an API key`
-		notBase64  = "the Basic credential is not base64"
-		noScheme   = "the Authorization scheme is neither Basic nor Bearer"
-		refusedKey = "API key refused; check it, or replace it by a new one"
-		away       = "the credential cannot be checked at the moment; try again"
-	)
-	token := goodToken()
-	expired := withClaims(goodClaims.with("exp", unix(monday.Add(-time.Hour))))
-	forged := sign(foreignKey(), goodHeader.String(), goodClaims.String())
-	powerless := withClaims(goodClaims.with("roles", `["https://dtz.rocks/containers/admin/context-abc12345"]`))
-	elsewhere := withClaims(goodClaims.with("roles", `["https://dtz.rocks/containerregistry/admin/context-zzz99999"]`))
-	stranger := withClaims(goodClaims.with("scope", `"context-zzz99999"`).with("roles", `["https://dtz.rocks/containerregistry/admin/context-zzz99999"]`))
-	base64Of := func(pair string) string { return base64.StdEncoding.EncodeToString([]byte(pair)) }
-	const missingRole = "missing role https://dtz.rocks/containerregistry/admin/context-abc12345"
-
-	return []request{
-		{"no credential", nil, 401, "authentication required" + hint},
-		{"an empty header", []string{""}, 401, "authentication required" + hint},
-		{"a space", []string{" "}, 401, noScheme},
-
-		{"Basic with a token", []string{basic("bearer", token)}, 200, ""},
-		{"Basic with an API key", []string{basic("apikey", goodKey)}, 200, ""},
-		{"Bearer with a token", []string{"Bearer " + token}, 200, ""},
-		{"basic in lower case", []string{strings.Replace(basic("bearer", token), "Basic", "basic", 1)}, 200, ""},
-		{"BEARER in upper case", []string{"BEARER " + token}, 200, ""},
-
-		{"Basic with an expired token", []string{basic("bearer", expired)}, 401, "token expired" + hint},
-		{"Bearer with an expired token", []string{"Bearer " + expired}, 401, "token expired" + hint},
-		{"Basic with a forged token", []string{basic("bearer", forged)}, 401, "token refused" + hint},
-		{"Bearer with a forged token", []string{"Bearer " + forged}, 401, "token refused" + hint},
-		{"Basic with an API key for a token", []string{basic("bearer", goodKey)}, 401, "token refused" + hint},
-		{"Bearer with an API key", []string{"Bearer " + goodKey}, 401, "token refused" + hint},
-		{"Basic with a colon behind the token", []string{basic("bearer", token+":")}, 401, "token refused" + hint},
-		{"Basic with a token behind a colon", []string{basic("bearer", ":"+token)}, 401, "token refused" + hint},
-		{"Bearer with an empty token", []string{"Bearer "}, 401, "the token is empty"},
-		{"Bearer alone", []string{"Bearer"}, 401, "the token is empty"},
-		{"Bearer with two spaces", []string{"Bearer  " + token}, 401, "token refused" + hint},
-		{"Bearer with a tab", []string{"Bearer\t" + token}, 401, noScheme},
-		{"Bearer with two tokens", []string{"Bearer " + token + ", Bearer " + token}, 401, "token refused" + hint},
-		{"Bearer that is not UTF-8", []string{"Bearer \xff\xfe"}, 401, "the token is not UTF-8"},
-		{"Bearer with a Basic credential", []string{"Bearer " + base64Of("bearer:"+token)}, 401, "token refused" + hint},
-		{"Bearer of 64 KiB", []string{"Bearer " + strings.Repeat("a", 64<<10)}, 401, "token refused" + hint},
-
-		{"an unknown API key", []string{basic("apikey", "apikey-zzz99999")}, 401, refusedKey},
-		{"an API key with a colon", []string{basic("apikey", goodKey+":x")}, 401, refusedKey},
-		{"an API key with a line break", []string{basic("apikey", goodKey+"\n")}, 401, refusedKey},
-		{"a token for an API key", []string{basic("apikey", token)}, 401, "the API key is too long to be one"},
-		{"an API key that is not UTF-8", []string{basic("apikey", "\xff")}, 401, "the API key is not UTF-8"},
-		{"an API key while the identity service is away", []string{basic("apikey", awayKey)}, 503, away},
-		{"an API key whose token is not for us", []string{basic("apikey", oddKey)}, 503, away},
-
-		{"Basic with another user", []string{basic("alice", token)}, 401, wrongUser},
-		{"Basic with no user", []string{basic("", token)}, 401, wrongUser},
-		{"Basic with BEARER", []string{basic("BEARER", token)}, 401, wrongUser},
-		{"Basic with a space behind bearer", []string{basic("bearer ", token)}, 401, wrongUser},
-		{"Basic with a NUL behind apikey", []string{basic("apikey\x00", goodKey)}, 401, wrongUser},
-		{"Basic with Docker's user for identity tokens", []string{basic("<token>", token)}, 401, wrongUser},
-		{"Basic with a user that is not UTF-8", []string{basic("b\xe9arer", token)}, 401, wrongUser},
-		{"Basic with an empty token", []string{basic("bearer", "")}, 401, "the token is empty"},
-		{"Basic with an empty API key", []string{basic("apikey", "")}, 401, "the API key is empty"},
-		{"Basic without a colon", []string{"Basic " + base64Of("bearer")}, 401, "the Basic credential has no password"},
-		{"Basic with nothing", []string{"Basic "}, 401, "the Basic credential has no password"},
-		{"Basic alone", []string{"Basic"}, 401, "the Basic credential has no password"},
-		{"Basic that is not base64", []string{"Basic !!!!"}, 401, notBase64},
-		{"Basic without padding", []string{"Basic " + strings.TrimRight(base64Of("apikey:"+goodKey), "=") + "x"}, 401, notBase64},
-		{"Basic with a line break", []string{"Basic " + base64Of("apikey:" + goodKey)[:8] + "\n" + base64Of("apikey:" + goodKey)[8:]}, 401, notBase64},
-		{"Basic with the token itself", []string{"Basic " + token}, 401, notBase64},
-		{"Basic with the pair itself", []string{"Basic bearer:" + token}, 401, notBase64},
-
-		{"Digest", []string{`Digest username="bearer"`}, 401, noScheme},
-		{"Negotiate", []string{"Negotiate " + base64Of("bearer:"+token)}, 401, noScheme},
-		{"a token without a scheme", []string{token}, 401, noScheme},
-		{"a scheme that begins like ours", []string{"BearerX " + token}, 401, noScheme},
-		{"a space before the scheme", []string{" Bearer " + token}, 401, noScheme},
-
-		{"the same token twice", []string{"Bearer " + token, "Bearer " + token}, 400, "more than one Authorization header"},
-		{"a good token and a bad one", []string{"Bearer " + token, "Bearer " + forged}, 400, "more than one Authorization header"},
-		{"a bad token and a good one", []string{"Bearer " + forged, basic("bearer", token)}, 400, "more than one Authorization header"},
-		{"a token and an empty header", []string{"Bearer " + token, ""}, 400, "more than one Authorization header"},
-
-		{"a token without the role", []string{"Bearer " + powerless}, 403, missingRole},
-		{"a token with the role for another context", []string{basic("bearer", elsewhere)}, 403, missingRole},
-		{"a token of a context that is not served", []string{basic("bearer", stranger)}, 403, "context-zzz99999 may not use this registry"},
-	}
-}
-
 // newHandler serves one context. next is for who is let in.
 func newHandler(t testing.TB, next http.HandlerFunc) *Handler {
 	return &Handler{
 		Authenticator: &Authenticator{Verifier: newVerifier(t, testConfig()), Exchange: exchange},
 		Policy:        Policy{Contexts: []string{"context-abc12345"}},
 		Next:          next,
-	}
-}
-
-func TestHandler(t *testing.T) {
-	codes := map[int]string{400: "UNSUPPORTED", 401: "UNAUTHORIZED", 403: "DENIED", 503: "UNAVAILABLE"}
-	for _, tt := range requests() {
-		t.Run(tt.name, func(t *testing.T) {
-			letIn := false
-			h := newHandler(t, func(http.ResponseWriter, *http.Request) { letIn = true })
-			for range 2 { // the second time from a cache
-				r := httptest.NewRequest("GET", "/v2/", nil)
-				r.Header["Authorization"] = tt.authorization
-				w := httptest.NewRecorder()
-				h.ServeHTTP(w, r)
-				if w.Code != tt.status || letIn != (tt.status == 200) {
-					t.Fatalf("status %d, let in: %v, want status %d; body: %s", w.Code, letIn, tt.status, w.Body)
-				}
-				if tt.status != 200 {
-					checkRefusal(t, w, codes[tt.status], tt.message)
-				}
-			}
-		})
 	}
 }
 
