@@ -230,7 +230,7 @@ func TestRunReadsAChangedFile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "deny.json")
 		writeDenyList(t, path, denying(`"abc12345"`, ""))
-		var log bytes.Buffer
+		var log logged
 		d, err := OpenDenyList(path, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{
 			ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 				if a.Key == slog.TimeKey {
@@ -256,10 +256,9 @@ func TestRunReadsAChangedFile(t *testing.T) {
 					t.Errorf("%s: %s is denied: %v", name, id, got)
 				}
 			}
-			if got := log.String(); got != wantLog {
+			if got := log.take(); got != wantLog {
 				t.Errorf("%s: logged %q, want %q", name, got, wantLog)
 			}
-			log.Reset()
 		}
 		write := func(text string) func() error {
 			return func() error { return os.WriteFile(path, []byte(text), 0o600) }
