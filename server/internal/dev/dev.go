@@ -18,7 +18,7 @@ import (
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/oauth"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/platform"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/registry"
-	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/secret"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/server/internal/gate"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/server/tenant"
 )
 
@@ -137,18 +137,18 @@ func (i *Instance) build(o Options, log *slog.Logger) (http.Handler, error) {
 		return nil, err
 	}
 	client := &oauth.Client{BaseURL: i.Identity, UserAgent: o.UserAgent, Now: o.Now, Source: i.Registry}
-	gate := registry.Handler{
-		Authenticator: &registry.Authenticator{Verifier: verifier, Exchange: exchange(client)},
+	front := registry.Handler{
+		Authenticator: &registry.Authenticator{Verifier: verifier, Exchange: gate.Exchange(client)},
 		Policy:        registry.Policy{Contexts: []string{"*"}}, // the identity service knows no others than ours
 		Observe:       logRefusals(log),
 	}
 	apps := tenant.New(storage(o.Data))
-	management := &management{authenticator: gate.Authenticator, policy: gate.Policy, apps: apps, address: i.Registry, log: log}
-	gate.Next = management.onlyEnabled(apps)
+	management := &management{authenticator: front.Authenticator, policy: front.Policy, apps: apps, address: i.Registry, log: log}
+	front.Next = management.onlyEnabled(apps)
 
 	mux := http.NewServeMux()
-	mux.Handle("/v2/", &gate)
-	mux.Handle("/v2", &gate) // else challenged only after a redirect
+	mux.Handle("/v2/", &front)
+	mux.Handle("/v2", &front) // else challenged only after a redirect
 	mux.Handle(managementPath+"/", management.handler())
 	return mux, nil
 }
@@ -173,27 +173,6 @@ func logRefusals(log *slog.Logger) func(*http.Request, registry.Decision) {
 			slog.Int("status", d.Err.Status),
 			slog.String("reason", d.Err.Error()))
 	}
-}
-
-// exchange trades API keys as [registry.Authenticator] wants it.
-func exchange(client *oauth.Client) func(ctx context.Context, apiKey, contextID string) (string, error) {
-	return func(ctx context.Context, apiKey, contextID string) (string, error) {
-		token, err := client.APIKey(ctx, secret.String(apiKey), contextID)
-		if e, ok := errors.AsType[*oauth.Error](err); ok && isRefusal(e.Status) {
-			return "", registry.ErrKeyRefused
-		}
-		return token.Access.Reveal(), err
-	}
-}
-
-// isRefusal reports whether status is for good, so that the same key is no
-// better later: a key may also be malformed (400, 422) or gone (404).
-func isRefusal(status int) bool {
-	switch status {
-	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
-		return false
-	}
-	return status/100 == 4
 }
 
 func listen(ctx context.Context, addr string) (net.Listener, error) {

@@ -1,4 +1,4 @@
-package dev
+package gate
 
 import (
 	"net/http"
@@ -24,14 +24,14 @@ func ask(t *testing.T, baseURL string) *httptest.ResponseRecorder {
 	if err != nil {
 		t.Fatal(err)
 	}
-	gate := registry.Handler{
-		Authenticator: &registry.Authenticator{Verifier: verifier, Exchange: exchange(&oauth.Client{BaseURL: baseURL})},
+	handler := registry.Handler{
+		Authenticator: &registry.Authenticator{Verifier: verifier, Exchange: Exchange(&oauth.Client{BaseURL: baseURL})},
 		Policy:        registry.Policy{Contexts: []string{"*"}},
 	}
 	r := httptest.NewRequest("GET", "/v2/", nil)
 	r.SetBasicAuth("apikey", "apikey-canary01")
 	w := httptest.NewRecorder()
-	gate.ServeHTTP(w, r)
+	handler.ServeHTTP(w, r)
 	if strings.Contains(w.Body.String(), "canary") {
 		t.Errorf("the answer quotes the key: %s", w.Body)
 	}
