@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -31,8 +32,11 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.PersistentPreRun = func(*cobra.Command, []string) { started = true }
 
 	err := root.ExecuteContext(ctx)
-	if err == nil {
+	switch {
+	case err == nil:
 		return 0
+	case errors.Is(err, errSilent):
+		return 1
 	}
 	fmt.Fprintf(stderr, "dtz-registry: %v\n", err)
 	if !started { // cobra did not understand args
@@ -41,6 +45,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	return 1
 }
+
+// errSilent is the failure of a command that has said all there is to say.
+var errSilent = errors.New("failed")
 
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
@@ -51,7 +58,7 @@ func newRoot() *cobra.Command {
 		SilenceUsage:  true,
 	}
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
-	root.AddCommand(newDev())
+	root.AddCommand(newDev(), newInspect())
 	return root
 }
 

@@ -181,3 +181,12 @@ func base(path string) string {
 	name, _, _ := strings.Cut(filepath.Base(path), ".")
 	return name
 }
+
+// Platform is the configuration that has every default and serves every
+// context.
+func Platform() *Config {
+	c := defaults()
+	c.Verification.Contexts = []string{"*"}
+	c.Verification.Keys = []registry.Key{registry.PlatformKey()}
+	return c
+}
