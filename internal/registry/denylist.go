@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -197,7 +198,7 @@ func addEach[T comparable](set map[T]struct{}, m member, parse func(string) (T, 
 
 func parseIdentity(text string) (string, error) {
 	id, ok := platform.IdentityID(text)
-	if !ok || !isIdentifier(text) {
+	if !ok || !isIdentifier(strings.TrimPrefix(id, "identity-")) { // as long as in a token, and its kind
 		return "", errors.New("not an identity's id")
 	}
 	return id, nil

@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"reflect"
 	"slices"
 	"strings"
@@ -131,37 +129,4 @@ func checkStrings(t *testing.T, value string, want any) {
 	if ok && fmt.Sprintf("%q", texts) != fmt.Sprintf("%q", array) {
 		t.Errorf("parseStrings(%q) = %q, want %q", value, texts, array)
 	}
-}
-
-// Whoever is let in by FuzzAuthorization has shown, as net/http reads the
-// header, a good token or the one good API key.
-func FuzzAuthorization(f *testing.F) {
-	v := newVerifier(f, testConfig())
-	a := &Authenticator{Verifier: v, Exchange: exchange}
-	for _, r := range authorizationRequests() {
-		for _, value := range r.header["Authorization"] {
-			f.Add(value)
-		}
-	}
-	f.Fuzz(func(t *testing.T, value string) {
-		r := httptest.NewRequest("GET", "/v2/", nil)
-		r.Header["Authorization"] = []string{value}
-		p, err := a.Authenticate(r)
-		if err != nil {
-			if e, ok := errors.AsType[*Error](err); ok && e.Status != http.StatusUnauthorized || p != nil {
-				t.Fatalf("Authenticate() = %v, %v, want a 401 or 503 alone", p, err)
-			}
-			return
-		}
-		user, password, isBasic := r.BasicAuth()
-		if isBasic && user == "apikey" && password == goodKey {
-			return
-		}
-		if scheme, token, _ := strings.Cut(value, " "); strings.EqualFold(scheme, "Bearer") {
-			user, password = "bearer", token
-		}
-		if _, err := v.Verify(t.Context(), password); user != "bearer" || err != nil {
-			t.Errorf("let in by %q", value)
-		}
-	})
 }
