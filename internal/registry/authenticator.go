@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -80,9 +81,10 @@ type Authenticator struct {
 	// keys evicts good keys. Known is which keys have been accepted.
 	tokens, keys, refused, known cache
 
-	mu      sync.Mutex
-	flights map[cacheKey]*flight
-	limiter limiter
+	mu       sync.Mutex
+	flights  map[cacheKey]*flight
+	limiter  limiter
+	answered atomic.Uint64 // exchanges, whatever the answer
 
 	counters counters
 }

@@ -33,6 +33,8 @@ func refuseKey(why error) *Error {
 	return unauthorized("API key refused; check it, or replace it by a new one", why)
 }
 
+var errNoAnswer = fmt.Errorf("exchanging an API key: no exchange has been answered for %v", maxWait)
+
 var errKeyDenied = errors.New("API key is on the deny-list")
 
 // A flight is an exchange that is under way, or waits to be.
@@ -70,6 +72,9 @@ func (a *Authenticator) exchanged(r *http.Request, c credential) (*Profile, erro
 		if a.DenyList.hasAPIKey(key.sum) { // since it began
 			return nil, refuseKey(errKeyDenied)
 		}
+		if o.isRetired() { // likewise
+			return nil, errors.New("exchanging an API key: the token's key has been withdrawn meanwhile")
+		}
 	}
 	if o.err != nil {
 		return nil, o.err
@@ -102,13 +107,26 @@ func (a *Authenticator) join(r *http.Request, key cacheKey, c credential) (outco
 		go fly()
 		return outcome{}, f
 	}
-	f.ticket = a.limiter.join(addressOf(a.clientAddr(r)), fly, func() { a.land(key, f, outcome{err: errLimited}) })
+	f.ticket = a.limiter.join(addressOf(a.clientAddr(r)), fly, a.late(key, f))
 	if f.ticket == nil {
 		delete(a.flights, key)
 		f.outcome.err = errLimited
 		close(f.done)
 	}
 	return outcome{}, f
+}
+
+// late is for an exchange that has waited too long. If not one has been answered
+// meanwhile, it is not for others that it has waited.
+func (a *Authenticator) late(key cacheKey, f *flight) func() {
+	joined, answered := time.Now(), a.answered.Load()
+	return func() {
+		o := outcome{err: errLimited}
+		if time.Since(joined) >= maxWait && a.answered.Load() == answered {
+			o.err = errNoAnswer
+		}
+		a.land(key, f, o)
+	}
 }
 
 func (a *Authenticator) clientAddr(r *http.Request) netip.Addr {
@@ -167,7 +185,11 @@ func (a *Authenticator) exchange(ctx context.Context, key cacheKey, c credential
 	defer cancel()
 	a.counters.exchanges.Add(1)
 	token, err := a.callExchange(ctx, c)
-	if errors.Is(err, ErrKeyRefused) {
+	isRefused := errors.Is(err, ErrKeyRefused)
+	if err == nil || isRefused {
+		a.answered.Add(1)
+	}
+	if isRefused {
 		a.counters.exchangesRefused.Add(1)
 		return nil, refuseKey(err)
 	}

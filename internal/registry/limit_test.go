@@ -140,39 +140,51 @@ func TestExchangesAtATime(t *testing.T) {
 }
 
 // Who would wait too long is told when to come back, and an exchange that has
-// not begun by then never does.
+// not begun by then never does. Where not one has been answered, it is not for
+// others that he has waited.
 func TestAWaitThatIsTooLong(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		service := &identity{delay: 9 * time.Second, answer: onlyGood}
-		a := newAuthenticator(t, service)
-		start := time.Now()
-		var all sync.WaitGroup
-		var limited, refused atomic.Uint64
-		for n := range 3 * maxShare {
-			for range 2 { // two wait for each
-				all.Go(func() {
-					err := askFrom(t.Context(), a, floodAddr, fmt.Sprint("apikey-", n))
-					switch {
-					case isLimited(err) && time.Since(start) == maxWait:
-						limited.Add(1)
-					case isRefused(err):
-						refused.Add(1)
-					default:
-						t.Errorf("after %v: %v", time.Since(start), err)
-					}
-				})
+	tests := []struct {
+		name      string
+		delay     time.Duration // of the identity service
+		exchanges int32         // of 10 times the share
+		is        func(error) bool
+	}{
+		{"the identity service is slow", 1500 * time.Millisecond, 4 * maxShare, isLimited},
+		{"the identity service does not answer", 9 * time.Second, maxShare, func(err error) bool { return err == errNoAnswer }},
+	}
+	for _, tt := range tests {
+		synctest.Test(t, func(t *testing.T) {
+			service := &identity{delay: tt.delay, answer: onlyGood}
+			a := newAuthenticator(t, service)
+			start := time.Now()
+			var all sync.WaitGroup
+			var late, refused atomic.Int32
+			for n := range 10 * maxShare {
+				for range 2 { // two wait for each
+					all.Go(func() {
+						err := askFrom(t.Context(), a, floodAddr, fmt.Sprint("apikey-", n))
+						switch {
+						case tt.is(err) && time.Since(start) == maxWait:
+							late.Add(1)
+						case isRefused(err):
+							refused.Add(1)
+						default:
+							t.Errorf("%s: after %v: %v", tt.name, time.Since(start), err)
+						}
+					})
+				}
 			}
-		}
-		all.Wait()
-		synctest.Wait()
-		if limited.Load() != 4*maxShare || refused.Load() != 2*maxShare || service.calls.Load() != maxShare {
-			t.Errorf("%d limited and %d refused after %d exchanges", limited.Load(), refused.Load(), service.calls.Load())
-		}
-		if got := a.Stats().Limited; got != limited.Load() {
-			t.Errorf("Stats().Limited = %d, want %d", got, limited.Load())
-		}
-		checkIdle(t, a)
-	})
+			all.Wait()
+			synctest.Wait()
+			if late.Load() != 2*(10*maxShare-tt.exchanges) || refused.Load() != 2*tt.exchanges || service.calls.Load() != tt.exchanges {
+				t.Errorf("%s: %d come late and %d are refused after %d exchanges", tt.name, late.Load(), refused.Load(), service.calls.Load())
+			}
+			if got, limited := a.Stats().Limited, tt.is(errLimited); limited && got != uint64(late.Load()) || !limited && got != 0 {
+				t.Errorf("%s: Stats().Limited = %d", tt.name, got)
+			}
+			checkIdle(t, a)
+		})
+	}
 }
 
 // What nobody waits for any more takes no place and makes no exchange, so that

@@ -75,7 +75,8 @@ type world struct {
 	signing  atomic.Int32
 	tokens   [identities][]string // of each identity, by each key
 	denied   [identities]*fact
-	keyGone  [identities]*fact // whether its API key is denied
+	keyGone  [identities]*fact                     // whether its API key is denied
+	began    [identities]atomic.Pointer[time.Time] // when its API key was exchanged last
 	away     *fact
 	isAway   atomic.Bool
 	forged   string
@@ -137,11 +138,16 @@ func (w *world) publish(keys ...int) {
 }
 
 func (w *world) exchange(_ context.Context, apiKey, _ string) (string, error) {
-	if w.isAway.Load() {
-		return "", errAway
-	}
 	var i int
-	if _, err := fmt.Sscanf(apiKey, "apikey-load%04d", &i); err != nil || i >= identities {
+	_, err := fmt.Sscanf(apiKey, "apikey-load%04d", &i)
+	known := err == nil && i < identities
+	if known {
+		w.began[i].Store(new(time.Now()))
+	}
+	switch {
+	case w.isAway.Load():
+		return "", errAway
+	case !known:
 		return "", ErrKeyRefused
 	}
 	return w.tokens[i][w.signing.Load()], nil
@@ -222,6 +228,8 @@ func (w *world) keyClient(t *testing.T, i int) {
 		header = http.Header{"Authorization": {basic("apikey", apiKeyOf(i))}}
 	}
 	isAway := w.isAway.Load()
+	start := time.Now()
+	shared := w.began[i].Load() // an exchange that may be under way
 	status, took := w.ask(header)
 	if isAway {
 		w.whenAway[status].Add(1)
@@ -234,7 +242,11 @@ func (w *world) keyClient(t *testing.T, i int) {
 		right = w.keyGone[i].may(true, took)
 	case 403:
 		right = w.denied[i].may(true, took)
-	case 503: // also when a token's key has gone on the way
+	case 503: // also when the exchanged token's key has gone on its way
+		took.start = start
+		if shared != nil {
+			took.start = *shared
+		}
 		right = w.away.may(true, took) || w.settled.may(false, took)
 	}
 	if !right {
