@@ -7,6 +7,7 @@ toolchain go1.26.8
 require (
 	github.com/DownToZero-Cloud/docker-credential-dtz v0.0.0
 	github.com/distribution/distribution/v3 v3.1.2
+	github.com/docker/go-events v0.0.0-20250808211157-605354379745
 	github.com/gofrs/flock v0.13.2
 	github.com/google/go-containerregistry v0.22.1
 	github.com/sirupsen/logrus v1.10.2
@@ -23,7 +24,6 @@ require (
 	github.com/distribution/reference v0.6.0 // indirect
 	github.com/docker/cli v29.7.2+incompatible // indirect
 	github.com/docker/docker-credential-helpers v0.9.12 // indirect
-	github.com/docker/go-events v0.0.0-20250808211157-605354379745 // indirect
 	github.com/docker/go-metrics v0.1.0 // indirect
 	github.com/felixge/httpsnoop v1.0.4 // indirect
 	github.com/go-logr/logr v1.4.4 // indirect

@@ -5,14 +5,11 @@
 package tenant
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
+	"cmp"
 	"fmt"
 	"net/http"
-	"net/url"
-	"path"
 	"sync"
+	"time"
 
 	"github.com/distribution/distribution/v3/configuration"
 	"github.com/distribution/distribution/v3/registry/handlers"
@@ -20,13 +17,41 @@ import (
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/registry"
 )
 
-// Apps makes the registry of a context when it is first asked for, and keeps
-// it. Its methods may be called at the same time.
+const (
+	defaultMaxLive = 200
+	defaultIdle    = 10 * time.Minute
+)
+
+// Apps makes the registry of a context when it is first asked for, keeps it
+// while it is used, and ends it then: images and uploads lie in the storage,
+// where the context's next app finds them. (Those of the inmemory storage lie in
+// the app, so it never ends.) Its methods may be called at the same time.
 type Apps struct {
+	// MaxLive is how many apps live when no request is under way; the one that
+	// has been idle longest makes room. One with a request is never ended, so
+	// that as many more can live as there are requests. 0 means 200.
+	MaxLive int
+	// Idle is how long an app lives without a request. 0 means 10 minutes.
+	Idle time.Duration
+
 	config func() *configuration.Configuration
 
-	mu   sync.Mutex
-	apps map[string]http.Handler // by canonical context id
+	mu      sync.Mutex
+	apps    map[string]*app // by canonical context id
+	evicted int
+}
+
+// An app is the registry of one context. The fields behind ready are set before
+// it is closed; Apps' mu guards the others.
+type app struct {
+	ready chan struct{}
+	serve *handlers.App
+	lasts bool // as its images do not, without it
+	err   error
+
+	requests int // under way
+	used     time.Time
+	idle     *time.Timer // runs while there is no request
 }
 
 // New returns registries with distribution's configuration. Config returns a
@@ -36,7 +61,7 @@ type Apps struct {
 // part of it, the cache becomes the app's own, and no request is redirected to
 // a presigned URL, which would go round the verification in front.
 func New(config func() *configuration.Configuration) *Apps {
-	return &Apps{config: config, apps: make(map[string]http.Handler)}
+	return &Apps{config: config, apps: make(map[string]*app)}
 }
 
 // App is the registry of a context, in either spelling of its id.
@@ -45,17 +70,12 @@ func (a *Apps) App(contextID string) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if app, found := a.apps[id]; found {
-		return app, nil
-	}
-	app, err := newApp(a.config(), id)
+	app, err := a.acquire(id) // tells whether it can be made
 	if err != nil {
-		return nil, fmt.Errorf("registry of %s: %w", id, err)
+		return nil, err
 	}
-	a.apps[id] = app
-	return app, nil
+	a.release(id, app)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { a.serve(id, w, r) }), nil
 }
 
 // ServeHTTP answers a request that [registry.Handler] has let through with the
@@ -66,90 +86,114 @@ func (a *Apps) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		(&registry.Error{Status: http.StatusUnauthorized, Code: "UNAUTHORIZED", Message: "authentication required"}).ServeHTTP(w, r)
 		return
 	}
-	app, err := a.App(profile.Context)
-	switch {
-	case errors.Is(err, errNoContextID):
-		(&registry.Error{Status: http.StatusForbidden, Code: "DENIED", Message: err.Error()}).ServeHTTP(w, r)
-	case err != nil:
-		log().ErrorContext(r.Context(), "registry not available", "context", profile.Context, "error", err)
-		(&registry.Error{Status: http.StatusInternalServerError, Code: "UNKNOWN", Message: "the registry of " + profile.Context + " is not available"}).ServeHTTP(w, r)
-	default:
-		app.ServeHTTP(w, r)
-	}
-}
-
-// newApp makes the registry of the context id, which is canonical.
-func newApp(c *configuration.Configuration, id string) (app http.Handler, err error) {
-	defer func() {
-		if reason := recover(); reason != nil { // how NewApp reports a bad configuration
-			app, err = nil, fmt.Errorf("configuration: %v", reason)
-		}
-	}()
-	kind := c.Storage.Type()
-	root, _ := c.Storage.Parameters()["rootdirectory"].(string)
-	if kind == "filesystem" && root == "" {
-		return nil, errors.New("configuration: the filesystem storage has no rootdirectory")
-	}
-	set := func(section, name string, value any) {
-		if c.Storage[section] == nil {
-			c.Storage[section] = configuration.Parameters{}
-		}
-		c.Storage[section][name] = value
-	}
-	set(kind, "rootdirectory", path.Join(root, id))
-	set("cache", "blobdescriptor", "inmemory") // another kind is shared between apps
-	set("delete", "enabled", true)
-	set("redirect", "disable", true)
-	// Each purger would be a goroutine that walks the storage.
-	set("maintenance", "uploadpurging", map[any]any{"enabled": false})
-	c.Auth = nil
-	c.HTTP.Debug.Prometheus.Enabled = false // a second app would panic
-	return handlers.NewApp(context.Background(), c), nil
-}
-
-// CountRepositories is the number of repositories in a context's catalogue.
-func (a *Apps) CountRepositories(ctx context.Context, contextID string) (int, error) {
-	app, err := a.App(contextID)
+	id, err := CanonicalID(profile.Context)
 	if err != nil {
-		return 0, err
+		(&registry.Error{Status: http.StatusForbidden, Code: "DENIED", Message: err.Error()}).ServeHTTP(w, r)
+		return
 	}
-	for count, last := 0, ""; ; {
-		r, err := http.NewRequestWithContext(ctx, http.MethodGet, "/v2/_catalog?last="+url.QueryEscape(last), nil)
-		if err != nil {
-			return 0, err
+	a.serve(id, w, r)
+}
+
+// serve answers with the app of a canonical id.
+func (a *Apps) serve(id string, w http.ResponseWriter, r *http.Request) {
+	app, err := a.acquire(id)
+	if err != nil {
+		log().ErrorContext(r.Context(), "registry not available", "context", id, "error", err)
+		(&registry.Error{Status: http.StatusInternalServerError, Code: "UNKNOWN", Message: "the registry of " + id + " is not available"}).ServeHTTP(w, r)
+		return
+	}
+	defer a.release(id, app)
+	app.serve.ServeHTTP(w, r)
+}
+
+// acquire is the context's app, which does not end before it is released. Who
+// comes while it is being made waits for it; nobody else does.
+func (a *Apps) acquire(id string) (*app, error) {
+	a.mu.Lock()
+	found, ok := a.apps[id]
+	if !ok {
+		found = &app{ready: make(chan struct{})}
+		a.apps[id] = found
+	}
+	found.requests++
+	if found.idle != nil {
+		found.idle.Stop()
+	}
+	a.mu.Unlock()
+	if !ok {
+		found.serve, found.lasts, found.err = newApp(a.config(), id)
+		close(found.ready)
+		a.makeRoom()
+	}
+	<-found.ready
+	if found.err != nil {
+		a.release(id, found)
+		return nil, fmt.Errorf("registry of %s: %w", id, found.err)
+	}
+	return found, nil
+}
+
+func (a *Apps) release(id string, app *app) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	app.requests--
+	app.used = time.Now()
+	switch {
+	case app.requests > 0:
+	case app.err != nil: // the next request tries again
+		if a.apps[id] == app {
+			delete(a.apps, id)
 		}
-		w := answer{header: http.Header{}}
-		app.ServeHTTP(&w, r)
-		var page struct{ Repositories []string }
-		if w.status != http.StatusOK || json.Unmarshal(w.body, &page) != nil {
-			return 0, fmt.Errorf("reading the catalogue: %d %s", w.status, http.StatusText(w.status))
-		}
-		n := len(page.Repositories)
-		count += n
-		if n == 0 || w.header.Get("Link") == "" { // the last page (distribution specification, "Listing Repositories")
-			return count, nil
-		}
-		last = page.Repositories[n-1]
+	case app.lasts:
+	case app.idle == nil:
+		app.idle = time.AfterFunc(a.idleTime(), func() { a.retire(id, app) })
+	default:
+		app.idle.Reset(a.idleTime())
 	}
 }
 
-// answer is an [http.ResponseWriter] that keeps what is written.
-type answer struct {
-	status int
-	header http.Header
-	body   []byte
-}
+func (a *Apps) idleTime() time.Duration { return cmp.Or(a.Idle, defaultIdle) }
 
-func (w *answer) Header() http.Header { return w.header }
-
-func (w *answer) WriteHeader(status int) {
-	if w.status == 0 {
-		w.status = status
+// retire ends an app when it has been idle, unless a request came first.
+func (a *Apps) retire(id string, app *app) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if app.requests == 0 && a.apps[id] == app && time.Since(app.used) >= a.idleTime() {
+		a.evict(id)
 	}
 }
 
-func (w *answer) Write(p []byte) (int, error) {
-	w.WriteHeader(http.StatusOK)
-	w.body = append(w.body, p...)
-	return len(p), nil
+// makeRoom ends idle apps, longest first, until there are no more than MaxLive.
+func (a *Apps) makeRoom() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for len(a.apps) > cmp.Or(a.MaxLive, defaultMaxLive) {
+		longest := ""
+		for id, app := range a.apps {
+			if app.requests == 0 && !app.lasts && (longest == "" || app.used.Before(a.apps[longest].used)) {
+				longest = id
+			}
+		}
+		if longest == "" {
+			return
+		}
+		a.evict(longest)
+	}
+}
+
+// evict ends an app that has no request. The caller holds a.mu.
+func (a *Apps) evict(id string) {
+	app := a.apps[id]
+	delete(a.apps, id)
+	a.evicted++
+	app.idle.Stop()
+	end(app.serve)
+}
+
+// Stats is how many apps live, and how many have been ended since the start to
+// make room or because they were idle.
+func (a *Apps) Stats() (live, evicted int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.apps), a.evicted
 }

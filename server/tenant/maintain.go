@@ -1,0 +1,187 @@
+package tenant
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/distribution/distribution/v3/registry/storage"
+	"github.com/distribution/distribution/v3/registry/storage/driver"
+	"github.com/distribution/distribution/v3/registry/storage/driver/factory"
+)
+
+// Where distribution keeps things below a context's root.
+const (
+	repositoriesPath = "/docker/registry/v2/repositories"
+	blobsPath        = "/docker/registry/v2/blobs"
+)
+
+const (
+	// purgeAfter is how long an upload may take.
+	purgeAfter = 7 * 24 * time.Hour
+	// purgeInterval is how often uploads that have taken longer are looked for.
+	purgeInterval = 24 * time.Hour
+)
+
+// open is the storage of a context, or of all of them for an empty id.
+func (a *Apps) open(ctx context.Context, id string) (driver.StorageDriver, error) {
+	c := a.config()
+	root, err := rootOf(c)
+	if err != nil {
+		return nil, err
+	}
+	parameters := c.Storage.Parameters()
+	if parameters == nil {
+		parameters = map[string]any{}
+	}
+	parameters["rootdirectory"] = path.Join(root, id)
+	return factory.Create(ctx, c.Storage.Type(), parameters)
+}
+
+// Contexts are the ids of the contexts that have anything in the storage.
+func (a *Apps) Contexts(ctx context.Context) ([]string, error) {
+	root, err := a.open(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	names, err := root.List(ctx, "/")
+	if isNotFound(err) {
+		return nil, nil
+	}
+	var ids []string
+	for _, name := range names {
+		if id, err := CanonicalID(path.Base(name)); err == nil && id == path.Base(name) {
+			ids = append(ids, id)
+		}
+	}
+	return ids, err
+}
+
+// Ready returns nil when the storage answers.
+func (a *Apps) Ready(ctx context.Context) error {
+	root, err := a.open(ctx, "")
+	if err != nil {
+		return err
+	}
+	if _, err := root.Stat(ctx, "/"); err != nil && !isNotFound(err) { // an empty bucket has no root
+		return err
+	}
+	return nil
+}
+
+// RunPurge purges abandoned uploads at once and then daily until ctx ends: one
+// walk through the storage after another, where each app would have a purger of
+// its own, and contexts without an app none.
+func (a *Apps) RunPurge(ctx context.Context) {
+	for {
+		n, err := a.PurgeUploads(ctx, time.Now().Add(-purgeAfter))
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			log().WarnContext(ctx, "some abandoned uploads cannot be purged", "purged", n, "error", err)
+		case n > 0:
+			log().InfoContext(ctx, "abandoned uploads purged", "purged", n)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(purgeInterval):
+		}
+	}
+}
+
+// PurgeUploads deletes, in every context, the uploads that began before a time,
+// and returns how many. It goes on where one context cannot be purged.
+func (a *Apps) PurgeUploads(ctx context.Context, before time.Time) (purged int, err error) {
+	ids, err := a.Contexts(ctx)
+	errs := []error{err}
+	for _, id := range ids {
+		if ctx.Err() != nil {
+			break
+		}
+		d, err := a.open(ctx, id)
+		if err == nil {
+			_, err = d.Stat(ctx, repositoriesPath)
+		}
+		if isNotFound(err) {
+			continue // nothing has been pushed yet
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", id, err))
+			continue
+		}
+		deleted, failures := storage.PurgeUploads(ctx, d, before, true)
+		purged += len(deleted)
+		for _, err := range failures {
+			if !isNotFound(err) { // another replica was faster
+				errs = append(errs, fmt.Errorf("%s: %w", id, err))
+			}
+		}
+	}
+	return purged, errors.Join(errs...)
+}
+
+// Collected is what [Apps.Collect] has freed.
+type Collected struct {
+	Blobs int
+	Bytes int64
+}
+
+// Collect deletes from a context's storage the blobs that no manifest of it
+// refers to, and with untagged the manifests, too, that no tag or index refers
+// to. An upload or push that is under way may lose its blobs, so none must be:
+// distribution does not lock. With dryRun it deletes nothing and prints to
+// standard output, as distribution does, what it would.
+func (a *Apps) Collect(ctx context.Context, contextID string, untagged, dryRun bool) (Collected, error) {
+	id, err := CanonicalID(contextID)
+	if err != nil {
+		return Collected{}, err
+	}
+	d, err := a.open(ctx, id)
+	if err != nil {
+		return Collected{}, err
+	}
+	if _, err := d.Stat(ctx, repositoriesPath); err != nil {
+		if isNotFound(err) {
+			err = nil // nothing has been pushed yet
+		}
+		return Collected{}, err
+	}
+	before, err := measure(ctx, d)
+	if err != nil {
+		return Collected{}, err
+	}
+	namespace, err := storage.NewRegistry(ctx, d, storage.EnableDelete)
+	if err != nil {
+		return Collected{}, err
+	}
+	if err := storage.MarkAndSweep(ctx, d, namespace, storage.GCOpts{DryRun: dryRun, RemoveUntagged: untagged, Quiet: !dryRun}); err != nil {
+		return Collected{}, err
+	}
+	after, err := measure(ctx, d)
+	return Collected{before.Blobs - after.Blobs, before.Bytes - after.Bytes}, err
+}
+
+// measure is all blobs of a context.
+func measure(ctx context.Context, d driver.StorageDriver) (all Collected, err error) {
+	err = d.Walk(ctx, blobsPath, func(f driver.FileInfo) error {
+		if !f.IsDir() && strings.HasSuffix(f.Path(), "/data") {
+			all.Blobs++
+			all.Bytes += f.Size()
+		}
+		return nil
+	})
+	if isNotFound(err) {
+		err = nil
+	}
+	return all, err
+}
+
+func isNotFound(err error) bool {
+	_, ok := errors.AsType[driver.PathNotFoundError](err)
+	return ok
+}

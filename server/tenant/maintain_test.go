@@ -1,0 +1,178 @@
+package tenant_test
+
+import (
+	"errors"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/DownToZero-Cloud/docker-credential-dtz/server/tenant"
+)
+
+func TestContextsAreThoseWithAFolder(t *testing.T) {
+	dir := t.TempDir()
+	apps := tenant.New(withStorage(inFolder(filepath.Join(dir, "not there yet"))))
+	if ids, err := apps.Contexts(t.Context()); err != nil || len(ids) > 0 {
+		t.Errorf("where nothing has been pushed: %v, %v, want none", ids, err)
+	}
+	apps = tenant.New(withStorage(inFolder(dir)))
+	newClient(t, apps, mine).push("app", []byte("x"))
+	newClient(t, apps, theirs).push("app", []byte("x"))
+	for _, name := range []string{"lost+found", "context-UPPER", "identity-abc12345", "abc12345"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ids, err := apps.Contexts(t.Context())
+	slices.Sort(ids)
+	if want := []string{mine, theirs}; err != nil || !slices.Equal(ids, want) {
+		t.Errorf("contexts are %v, %v, want %v", ids, err, want)
+	}
+}
+
+func TestAbandonedUploadsArePurged(t *testing.T) {
+	dir := t.TempDir()
+	apps := tenant.New(withStorage(inFolder(dir)))
+	us, them := newClient(t, apps, mine), newClient(t, apps, theirs)
+	us.push("app", []byte("kept"))
+	old := us.want(http.StatusAccepted, "POST", "/v2/app/blobs/uploads/", nil).Get("Location")
+	theirOld := them.want(http.StatusAccepted, "POST", "/v2/app/blobs/uploads/", nil).Get("Location")
+	backdate(t, dir)
+	recent := us.want(http.StatusAccepted, "POST", "/v2/app/blobs/uploads/", nil).Get("Location")
+
+	// Another process, in which no context has an app.
+	n, err := tenant.New(withStorage(inFolder(dir))).PurgeUploads(t.Context(), time.Now().Add(-7*24*time.Hour))
+	if n != 2 || err != nil {
+		t.Errorf("purged %d, %v, want 2", n, err)
+	}
+	us.want(http.StatusNotFound, "GET", old, nil)
+	them.want(http.StatusNotFound, "GET", theirOld, nil)
+	us.want(http.StatusNoContent, "GET", recent, nil)
+	us.want(http.StatusOK, "GET", "/v2/app/manifests/v1", nil)
+}
+
+// backdate lets all uploads have begun eight days ago.
+func backdate(t *testing.T, dir string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "*/docker/registry/v2/repositories/*/_uploads/*/startedat"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%v, %d uploads", err, len(files))
+	}
+	began := time.Now().Add(-8 * 24 * time.Hour).UTC().Format(time.RFC3339)
+	for _, file := range files {
+		if err := os.WriteFile(file, []byte(began), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestOneBrokenContextStopsNoOtherPurge(t *testing.T) {
+	dir := t.TempDir()
+	apps := tenant.New(withStorage(inFolder(dir)))
+	us := newClient(t, apps, mine)
+	us.want(http.StatusAccepted, "POST", "/v2/app/blobs/uploads/", nil)
+	backdate(t, dir)
+	broken := filepath.Join(dir, "context-broken01", "docker")
+	if err := os.MkdirAll(broken, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(broken, "registry"), nil, 0o600); err != nil { // a file for a folder
+		t.Fatal(err)
+	}
+	n, err := apps.PurgeUploads(t.Context(), time.Now())
+	if n != 1 || err == nil || !strings.Contains(err.Error(), "context-broken01: ") {
+		t.Errorf("purged %d, %v, want 1 and an error that names the other context", n, err)
+	}
+}
+
+func TestCollectDeletesWhatNobodyRefersTo(t *testing.T) {
+	config := withStorage(inFolder(t.TempDir()))
+	apps := tenant.New(config)
+	us, them := newClient(t, apps, mine), newClient(t, apps, theirs)
+	gone, kept := []byte("of an image that is gone"), []byte("kept")
+	us.push("app", gone)
+	us.push("other", kept)
+	them.push("app", gone)
+	us.want(http.StatusAccepted, "DELETE", "/v2/app/manifests/"+digestOf(image(gone)), nil)
+
+	freed, err := apps.Collect(t.Context(), mine, false, false)
+	if want := (tenant.Collected{Blobs: 2, Bytes: int64(len(gone) + len(image(gone)))}); freed != want || err != nil {
+		t.Errorf("freed %+v, %v, want %+v: a manifest and its layer", freed, err, want)
+	}
+	// An app of before still remembers what was there.
+	us = newClient(t, tenant.New(config), mine)
+	us.want(http.StatusNotFound, "GET", "/v2/app/blobs/"+digestOf(gone), nil)
+	us.want(http.StatusOK, "GET", "/v2/other/manifests/v1", nil)
+	us.want(http.StatusOK, "GET", "/v2/other/blobs/"+digestOf(kept), nil)
+	them.want(http.StatusOK, "GET", "/v2/app/blobs/"+digestOf(gone), nil)
+
+	// Moving a tag leaves a manifest without one.
+	us.push("other", []byte("newer"))
+	if freed, err := apps.Collect(t.Context(), mine, false, false); freed.Blobs != 0 || err != nil {
+		t.Errorf("freed %+v, %v, want nothing: the manifest can be had by its digest", freed, err)
+	}
+	if freed, err := apps.Collect(t.Context(), mine, true, false); freed.Blobs != 2 || err != nil {
+		t.Errorf("freed %+v, %v, want the manifest without a tag and its layer", freed, err)
+	}
+}
+
+func TestCollectWhereNothingIs(t *testing.T) {
+	apps := tenant.New(withStorage(inFolder(t.TempDir())))
+	if freed, err := apps.Collect(t.Context(), mine, true, false); freed != (tenant.Collected{}) || err != nil {
+		t.Errorf("freed %+v, %v, want nothing and no error", freed, err)
+	}
+	if _, err := apps.Collect(t.Context(), "../elsewhere", true, false); err == nil {
+		t.Error("a path is taken for a context")
+	}
+}
+
+func TestReadyAsksTheStorage(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "images")
+	apps := tenant.New(withStorage(inFolder(dir)))
+	if err := apps.Ready(t.Context()); err != nil {
+		t.Errorf("before the first push: %v", err)
+	}
+	if err := os.WriteFile(dir, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	apps = tenant.New(withStorage(inFolder(filepath.Join(dir, "below a file"))))
+	if err := apps.Ready(t.Context()); err == nil {
+		t.Error("a storage that cannot be is ready")
+	}
+}
+
+func TestLockKeepsCollectorAndServersApart(t *testing.T) {
+	config := withStorage(inFolder(filepath.Join(t.TempDir(), "images")))
+	lock := func(exclusive bool) (func() error, error) { return tenant.New(config).Lock(exclusive) }
+	first, err := lock(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := lock(false)
+	if err != nil {
+		t.Fatalf("a second server: %v", err)
+	}
+	if _, err := lock(true); !errors.Is(err, tenant.ErrInUse) {
+		t.Errorf("a collector beside servers: %v, want %v", err, tenant.ErrInUse)
+	}
+	if err := errors.Join(first(), second()); err != nil {
+		t.Fatal(err)
+	}
+	collector, err := lock(true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lock(false); !errors.Is(err, tenant.ErrInUse) {
+		t.Errorf("a server beside a collector: %v, want %v", err, tenant.ErrInUse)
+	}
+	if err := collector(); err != nil {
+		t.Fatal(err)
+	}
+	if ids, err := tenant.New(config).Contexts(t.Context()); err != nil || len(ids) > 0 {
+		t.Errorf("the lock is taken for a context: %v, %v", ids, err)
+	}
+}
