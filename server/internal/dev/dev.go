@@ -19,6 +19,7 @@ import (
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/platform"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/registry"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/server/internal/gate"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/server/internal/listen"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/server/tenant"
 )
 
@@ -72,11 +73,11 @@ func Start(ctx context.Context, o Options) (_ *Instance, err error) {
 			err = errors.Join(err, i.unlock())
 		}
 	}()
-	registryListener, err := listen(ctx, o.Addr)
+	registryListener, err := listenOn(ctx, o.Addr)
 	if err != nil {
 		return nil, fmt.Errorf("registry: %w", err)
 	}
-	identityListener, err := listen(ctx, o.IdentityAddr)
+	identityListener, err := listenOn(ctx, o.IdentityAddr)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("identity service: %w", err), registryListener.Close())
 	}
@@ -87,7 +88,12 @@ func Start(ctx context.Context, o Options) (_ *Instance, err error) {
 	if err != nil {
 		return nil, errors.Join(err, registryListener.Close(), identityListener.Close())
 	}
-	go i.serve(ctx, log, []service{{registryListener, handler}, {identityListener, i.IdentityService}})
+	go func() {
+		defer close(i.done)
+		i.err = errors.Join(listen.Serve(ctx, listen.Options{Grace: grace, Log: log},
+			listen.Service{Listener: registryListener, Handler: handler}, // first: it needs the other
+			listen.Service{Listener: identityListener, Handler: i.IdentityService}), i.unlock())
+	}()
 	return i, nil
 }
 
@@ -175,7 +181,7 @@ func logRefusals(log *slog.Logger) func(*http.Request, registry.Decision) {
 	}
 }
 
-func listen(ctx context.Context, addr string) (net.Listener, error) {
+func listenOn(ctx context.Context, addr string) (net.Listener, error) {
 	addr = cmp.Or(addr, "127.0.0.1:0")
 	resolved, err := LoopbackAddr(addr)
 	if err != nil {
@@ -192,41 +198,4 @@ func LoopbackAddr(addr string) (*net.TCPAddr, error) {
 		return nil, errors.New("want a loopback address and a port, like 127.0.0.1:5000")
 	}
 	return resolved, nil
-}
-
-// service is a handler and where it answers.
-type service struct {
-	net.Listener
-	http.Handler
-}
-
-// serve runs all services until ctx ends or one fails, and ends them in the
-// order in which they are given.
-func (i *Instance) serve(ctx context.Context, log *slog.Logger, services []service) {
-	defer close(i.done)
-	failed := make(chan error, len(services))
-	var servers []*http.Server
-	for _, s := range services {
-		server := &http.Server{
-			Handler:           s.Handler,
-			ReadHeaderTimeout: 10 * time.Second,
-			IdleTimeout:       2 * time.Minute,
-			ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelError),
-		}
-		servers = append(servers, server)
-		go func() { failed <- server.Serve(s.Listener) }()
-	}
-	select {
-	case <-ctx.Done():
-	case i.err = <-failed:
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
-	defer cancel()
-	for _, server := range servers {
-		if err := server.Shutdown(ctx); err != nil {
-			log.Warn("requests cut off", "error", err)
-			_ = server.Close() // its listener is closed already
-		}
-	}
-	i.err = errors.Join(i.err, i.unlock())
 }
