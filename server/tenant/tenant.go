@@ -64,6 +64,16 @@ func New(config func() *configuration.Configuration) *Apps {
 	return &Apps{config: config, apps: make(map[string]*app)}
 }
 
+// Check makes an app, ends it and returns an error if that does not work, so
+// that a bad configuration is found before the first request.
+func (a *Apps) Check() error {
+	app, _, err := newApp(a.config(), "context-check")
+	if err == nil {
+		end(app)
+	}
+	return err
+}
+
 // App is the registry of a context, in either spelling of its id.
 func (a *Apps) App(contextID string) (http.Handler, error) {
 	id, err := CanonicalID(contextID)

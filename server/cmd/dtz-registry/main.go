@@ -58,7 +58,7 @@ func newRoot() *cobra.Command {
 		SilenceUsage:  true,
 	}
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
-	root.AddCommand(newDev(), newInspect(), newGC())
+	root.AddCommand(newServe(), newVerify(), newDev(), newInspect(), newGC())
 	return root
 }
 

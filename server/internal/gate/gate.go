@@ -124,6 +124,22 @@ func (g *Gate) ClientAddr(r *http.Request) netip.Addr {
 	return client
 }
 
+// DropForwarded takes from requests what only a trusted proxy may say, unless it
+// does: distribution makes addresses of its own out of it.
+func (g *Gate) DropForwarded(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		peer, _ := netip.ParseAddrPort(r.RemoteAddr)
+		if !g.trusts(peer.Addr().Unmap()) {
+			for name := range r.Header {
+				if name == "Forwarded" || strings.HasPrefix(name, "X-Forwarded-") {
+					delete(r.Header, name)
+				}
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 func (g *Gate) trusts(addr netip.Addr) bool {
 	return slices.ContainsFunc(g.proxies, func(p netip.Prefix) bool { return p.Contains(addr.WithZone("")) })
 }
