@@ -37,7 +37,12 @@ func newApp(c *configuration.Configuration, id string) (app *handlers.App, lasts
 	set("redirect", "disable", true)
 	// Each purger would be a goroutine that walks the storage.
 	set("maintenance", "uploadpurging", map[any]any{"enabled": false})
+	// An environment variable may have set what no file here can.
 	c.Auth = nil
+	c.Middleware = nil
+	c.Proxy = configuration.Proxy{}
+	c.Redis = configuration.Redis{}
+	c.HTTP.Prefix = ""
 	c.HTTP.Debug.Prometheus.Enabled = false // a second app would panic
 	return handlers.NewApp(context.Background(), c), kind == "inmemory", nil
 }

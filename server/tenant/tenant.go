@@ -56,10 +56,11 @@ type app struct {
 
 // New returns registries with distribution's configuration. Config returns a
 // new one at each call, with nothing in it that another one shares: an app
-// changes its configuration. In it, authorization and upload purging are
-// switched off, deletion is switched on, the storage root becomes the context's
-// part of it, the cache becomes the app's own, and no request is redirected to
-// a presigned URL, which would go round the verification in front.
+// changes its configuration. In it, authorization, middleware, pulling through
+// and upload purging are switched off, deletion is switched on, the storage root
+// becomes the context's part of it, the cache becomes the app's own, and no
+// request is redirected to a presigned URL, which would go round the
+// verification in front.
 func New(config func() *configuration.Configuration) *Apps {
 	return &Apps{config: config, apps: make(map[string]*app)}
 }

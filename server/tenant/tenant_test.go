@@ -231,6 +231,32 @@ func TestBadConfigurationIsAnError(t *testing.T) {
 	}
 }
 
+// Distribution reads its settings from the environment as well.
+func TestWhatWouldGoRoundTheVerificationIsSwitchedOff(t *testing.T) {
+	t.Setenv("REGISTRY_AUTH_SILLY_REALM", "elsewhere")
+	t.Setenv("REGISTRY_AUTH_SILLY_SERVICE", "elsewhere")
+	t.Setenv("REGISTRY_PROXY_REMOTEURL", "http://127.0.0.1:1")
+	t.Setenv("REGISTRY_HTTP_PREFIX", "/elsewhere/")
+	t.Setenv("REGISTRY_HTTP_DEBUG_PROMETHEUS_ENABLED", "true")
+	t.Setenv("REGISTRY_STORAGE_CACHE_BLOBDESCRIPTOR", "redis")
+	t.Setenv("REGISTRY_STORAGE_DELETE_ENABLED", "false")
+	apps := tenant.New(func() *configuration.Configuration {
+		c, err := configuration.Parse(strings.NewReader("version: 0.1\nstorage: {inmemory: {}}\n"))
+		if err != nil {
+			panic(err)
+		}
+		if c.Proxy.RemoteURL == "" || c.HTTP.Prefix == "" || c.Auth.Type() == "" {
+			t.Error("the environment does not count any more")
+		}
+		return c
+	})
+	for _, id := range []string{mine, theirs} {
+		c := newClient(t, apps, id)
+		c.push("app", []byte("x"))
+		c.want(http.StatusAccepted, "DELETE", "/v2/app/manifests/"+digestOf(image([]byte("x"))), nil)
+	}
+}
+
 func TestStrangersAreRefused(t *testing.T) {
 	w := httptest.NewRecorder()
 	tenant.New(withStorage(inMemory)).ServeHTTP(w, httptest.NewRequest("GET", "/v2/", nil))
