@@ -37,7 +37,7 @@ type program struct {
 	t      *testing.T
 	cmd    *exec.Cmd
 	stdout *bufio.Reader
-	stderr bytes.Buffer // only to be read after wait
+	stderr *output
 }
 
 func start(t *testing.T, args ...string) *program {
@@ -49,20 +49,66 @@ func start(t *testing.T, args ...string) *program {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	p := &program{t: t, cmd: exec.CommandContext(ctx, self, args...)}
 	p.cmd.Env = append(os.Environ(), asMain+"=1")
-	p.cmd.Stderr = &p.stderr
 	stdout, err := p.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	p.stdout = bufio.NewReader(stdout)
+	stderr, err := p.cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	p.stderr = newOutput(stderr)
 	t.Cleanup(func() {
 		cancel()
-		_ = p.cmd.Wait() // no error but that it has ended already
+		_ = p.wait() // no error but that it has ended already
 	})
 	return p
+}
+
+// wait is for the end of the program.
+func (p *program) wait() error {
+	for range p.stderr.news { // Wait may be called only when all has been read
+	}
+	return p.cmd.Wait()
+}
+
+// output collects what a program writes.
+type output struct {
+	mu   sync.Mutex
+	text []byte
+	news chan struct{} // gets a value when there is more, and is closed at the end
+}
+
+func newOutput(from io.Reader) *output {
+	o := &output{news: make(chan struct{}, 1)}
+	go func() {
+		defer close(o.news)
+		buf := make([]byte, 4096)
+		for {
+			n, err := from.Read(buf)
+			o.mu.Lock()
+			o.text = append(o.text, buf[:n]...)
+			o.mu.Unlock()
+			if err != nil {
+				return
+			}
+			select {
+			case o.news <- struct{}{}:
+			default:
+			}
+		}
+	}()
+	return o
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return string(o.text)
 }
 
 // startDev is dev on free ports, and the line that it prints.
@@ -71,8 +117,8 @@ func startDev(t *testing.T, args ...string) (p *program, line string) {
 	p = start(t, append([]string{"dev", "--output", "json", "--addr", "127.0.0.1:0", "--identity-addr", "127.0.0.1:0"}, args...)...)
 	line, err := p.stdout.ReadString('\n')
 	if err != nil {
-		_ = p.cmd.Wait()
-		t.Fatalf("%v; standard error: %s", err, &p.stderr)
+		_ = p.wait()
+		t.Fatalf("%v; standard error: %s", err, p.stderr)
 	}
 	return p, line
 }
@@ -101,7 +147,7 @@ func (p *program) end(signal os.Signal) (rest string, err error) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	return string(left), p.cmd.Wait()
+	return string(left), p.wait()
 }
 
 func TestJSONIsOneLineWithEverything(t *testing.T) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 
 	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
 	_ "github.com/distribution/distribution/v3/registry/storage/driver/inmemory"
@@ -59,8 +58,5 @@ func (s *service) serveImages(ctx context.Context) (err error) {
 		Policy:        s.gate.Policy,
 		Next:          apps,
 	}
-	mux := http.NewServeMux()
-	mux.Handle("/v2/", handler)
-	mux.Handle("/v2", handler) // else challenged only after a redirect
-	return s.run(ctx, mux, slog.String("storage", s.config.Storage))
+	return s.run(ctx, "/v2", handler, slog.String("storage", s.config.Storage))
 }

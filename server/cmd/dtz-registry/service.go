@@ -7,8 +7,8 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -24,10 +24,6 @@ const (
 	grace = 10 * time.Minute
 	// drain is how long /readyz says so before no more connections are taken.
 	drain = 3 * time.Second
-	// readyTimeout is for the storage's answer to /readyz, which is good for
-	// readyInterval: anybody may ask.
-	readyTimeout  = 5 * time.Second
-	readyInterval = 2 * time.Second
 )
 
 // A service is what serve and verify have in common.
@@ -38,11 +34,6 @@ type service struct {
 
 	ready      func(context.Context) error // nil: always
 	background []func(context.Context)
-	stopping   atomic.Bool
-
-	mu      sync.Mutex
-	asked   time.Time // when ready was, and what it said
-	problem error
 }
 
 // newService reads the configuration and makes the gate. The log is JSON, on
@@ -70,17 +61,14 @@ func newService(cmd *cobra.Command, file string) (*service, error) {
 	return s, nil
 }
 
-// run answers with mux, which it completes, until ctx ends.
-func (s *service) run(ctx context.Context, mux *http.ServeMux, about ...any) error {
-	mux.HandleFunc("/healthz", func(http.ResponseWriter, *http.Request) {})
-	mux.HandleFunc("/readyz", s.answerReady)
-	mux.Handle("/", &registry.Error{Status: http.StatusNotFound, Code: "UNSUPPORTED", Message: "nothing is served here"})
-
+// run answers with api at path, and below it, until ctx ends.
+func (s *service) run(ctx context.Context, path string, api http.Handler, about ...any) error {
 	main, err := s.listen(ctx, s.config.Listen)
 	if err != nil {
 		return err
 	}
-	main.Handler = s.gate.DropForwarded(mux)
+	h := &health{check: s.ready, log: s.log}
+	main.Handler = s.gate.DropForwarded(route(path, api, h))
 	background, stop := context.WithCancel(context.WithoutCancel(ctx)) // until the last request has ended
 	var wg sync.WaitGroup
 	for _, f := range s.background {
@@ -94,7 +82,7 @@ func (s *service) run(ctx context.Context, mux *http.ServeMux, about ...any) err
 		slog.Any("contexts", s.config.Verification.Contexts),
 		slog.String("version", version()),
 	}, about...)...)
-	return listen.Serve(ctx, listen.Options{Grace: grace, Stopping: s.stop, Log: s.log}, main)
+	return listen.Serve(ctx, listen.Options{Grace: grace, Stopping: func() { s.stop(h) }, Log: s.log}, main)
 }
 
 func (s *service) listen(ctx context.Context, addr string) (main listen.Service, err error) {
@@ -109,39 +97,28 @@ func (s *service) listen(ctx context.Context, addr string) (main listen.Service,
 }
 
 // stop gives whoever asks /readyz time to send nobody here any more.
-func (s *service) stop() {
-	s.stopping.Store(true)
+func (s *service) stop(h *health) {
+	h.end()
 	s.log.Info("ending; requests under way may go on", slog.String("for", grace.String()))
 	time.Sleep(drain)
 }
 
-// answerReady does not say what is wrong to whoever asks; the log does.
-func (s *service) answerReady(w http.ResponseWriter, r *http.Request) {
-	switch {
-	case s.stopping.Load():
-		http.Error(w, "ending", http.StatusServiceUnavailable)
-	case s.ready != nil && s.storage(r.Context()) != nil:
-		http.Error(w, "storage out of reach", http.StatusServiceUnavailable)
-	}
-}
-
-// storage is nil if the storage answers, or did lately.
-func (s *service) storage(ctx context.Context) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if time.Since(s.asked) < readyInterval {
-		return s.problem
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readyTimeout)
-	defer cancel()
-	before := s.problem
-	s.problem = s.ready(ctx)
-	s.asked = time.Now()
-	switch {
-	case s.problem != nil && before == nil:
-		s.log.Error("storage out of reach", slog.Any("error", s.problem))
-	case s.problem == nil && before != nil:
-		s.log.Info("storage in reach again")
-	}
-	return s.problem
+// route passes on to api what is at path or below it. A [http.ServeMux] would
+// send clients on to a tidier address, with the query in it, and a key may be
+// there.
+func route(path string, api http.Handler, h *health) http.Handler {
+	nothing := &registry.Error{Status: http.StatusNotFound, Code: "UNSUPPORTED", Message: "nothing is served here"}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		below, isAPI := strings.CutPrefix(r.URL.Path, path)
+		switch {
+		case isAPI && (below == "" || below[0] == '/'):
+			api.ServeHTTP(w, r)
+		case r.URL.Path == "/healthz":
+			answerAlive(w, r)
+		case r.URL.Path == "/readyz":
+			h.answerReady(w, r)
+		default:
+			nothing.ServeHTTP(w, r)
+		}
+	})
 }

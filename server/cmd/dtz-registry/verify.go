@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net/http"
 
 	"github.com/spf13/cobra"
 
@@ -43,8 +42,5 @@ func (s *service) answerProxies(ctx context.Context) error {
 		TrustedProxies: s.config.TrustedProxies,
 		Nginx:          s.config.Nginx,
 	}
-	mux := http.NewServeMux()
-	mux.Handle("/verify", handler)
-	mux.Handle("/verify/", handler)
-	return s.run(ctx, mux)
+	return s.run(ctx, "/verify", handler)
 }

@@ -1,0 +1,461 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/identity"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/platform"
+)
+
+var (
+	alice = identity.User{Subject: "identity-alice001", Name: "alice", Password: "of alice", Contexts: []string{"context-alice001"}, Roles: []string{platform.RegistryRole}}
+	benno = identity.User{Subject: "identity-benno001", Name: "benno", Password: "of benno", Contexts: []string{"context-benno001"}, Roles: []string{platform.RegistryRole}}
+	// carol is of a context that may not use the registry.
+	carol = identity.User{Subject: "identity-carol001", Name: "carol", Password: "of carol", Contexts: []string{"context-carol001"}, Roles: []string{platform.RegistryRole}}
+)
+
+// world is an identity service, and a configuration that believes it.
+type world struct {
+	t *testing.T
+	*identity.Service
+	url    string
+	dir    string
+	config string
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	if runtime.GOOS == "windows" {
+		t.Skip("Windows knows no SIGTERM")
+	}
+	service, err := identity.New(identity.Config{Users: []identity.User{alice, benno, carol}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(service)
+	t.Cleanup(server.Close)
+	w := &world{t: t, Service: service, url: server.URL, dir: t.TempDir()}
+	w.configure("")
+	return w
+}
+
+// configure writes the configuration, with more at its end.
+func (w *world) configure(more string) {
+	w.t.Helper()
+	w.config = filepath.Join(w.dir, "dtz.yaml")
+	text := `
+listen: 127.0.0.1:0
+verification:
+  jwks_url: ` + w.url + `/.well-known/jwks.json
+  identity_url: ` + w.url + identity.BasePath + `
+  contexts: [context-alice001, context-benno001]
+  query_api_key: true
+registry:
+  storage:
+    filesystem:
+      rootdirectory: ` + filepath.Join(w.dir, "store", "images") + "\n" + more
+	if err := os.WriteFile(w.config, []byte(text), 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) token(u identity.User) string {
+	w.t.Helper()
+	token, err := w.Issue(u.Subject, "")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return token
+}
+
+func (w *world) apiKey(u identity.User) string {
+	w.t.Helper()
+	key, err := w.CreateKey(u.Subject, u.Contexts[0], "")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return key
+}
+
+// daemon is serve or verify, once it is ready.
+type daemon struct {
+	*program
+	addr    string
+	metrics string
+}
+
+func (w *world) start(command string) *daemon {
+	w.t.Helper()
+	d := &daemon{program: start(w.t, command, "--config", w.config)}
+	line := d.await("ready")
+	d.addr, _ = line["addr"].(string)
+	d.metrics, _ = line["metrics"].(string)
+	return d
+}
+
+// await is the first line of the log with a message that begins so.
+func (p *program) await(message string) map[string]any {
+	p.t.Helper()
+	for {
+		for line := range strings.Lines(p.stderr.String()) {
+			var members map[string]any
+			if json.Unmarshal([]byte(line), &members) != nil {
+				continue
+			}
+			if msg, _ := members["msg"].(string); strings.HasPrefix(msg, message) {
+				return members
+			}
+		}
+		if _, open := <-p.stderr.news; !open {
+			p.t.Fatalf("the log never says %q: %s", message, p.stderr)
+		}
+	}
+}
+
+// do makes a request and returns the answer with its body read.
+func (d *daemon) do(method, path string, change func(*http.Request)) (*http.Response, string) {
+	d.t.Helper()
+	r, err := http.NewRequestWithContext(d.t.Context(), method, "http://"+d.addr+path, nil)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	if change != nil {
+		change(r)
+	}
+	resp, err := once.Do(r)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return resp, string(body)
+}
+
+// once follows no redirect, and opens a connection for each request.
+var once = &http.Client{
+	Transport:     &http.Transport{DisableKeepAlives: true},
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+}
+
+func (d *daemon) terminate() {
+	d.t.Helper()
+	if rest, err := d.end(syscall.SIGTERM); err != nil || rest != "" {
+		d.t.Errorf("SIGTERM ends it with %v and %q on standard output, want exit 0 and nothing; log: %s", err, rest, d.stderr)
+	}
+}
+
+func TestServeKeepsEachContextsImages(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	image, err := random.Image(1<<16, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := image.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	as := func(user, password string) []remote.Option {
+		return []remote.Option{remote.WithAuth(&authn.Basic{Username: user, Password: password}), remote.WithContext(t.Context())}
+	}
+	at := func(d *daemon) name.Reference {
+		t.Helper()
+		ref, err := name.ParseReference(d.addr + "/team/app:v1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ref
+	}
+
+	d := w.start("serve")
+	if err := remote.Write(at(d), image, as("bearer", w.token(alice))...); err != nil {
+		t.Fatal(err)
+	}
+	d.terminate()
+
+	d = w.start("serve")
+	pulled, err := remote.Image(at(d), as("apikey", w.apiKey(alice))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := pulled.Digest(); err != nil || got != want {
+		t.Errorf("pulled after a restart: %v, %v, want %v", got, err, want)
+	}
+	layers, err := pulled.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, layer := range layers {
+		if _, err := layer.Uncompressed(); err != nil {
+			t.Errorf("a layer: %v", err)
+		}
+	}
+	for who, u := range map[string]identity.User{"another context": benno, "a context that may not use the registry": carol} {
+		if _, err := remote.Image(at(d), as("bearer", w.token(u))...); err == nil {
+			t.Errorf("%s pulls the image", who)
+		}
+	}
+	if _, err := remote.Image(at(d), remote.WithContext(t.Context())); err == nil {
+		t.Error("somebody without a credential pulls the image")
+	}
+	d.terminate()
+}
+
+func TestServeFinishesUploads(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	token := w.token(alice)
+	auth := func(r *http.Request) { r.SetBasicAuth("bearer", token) }
+	d := w.start("serve")
+	resp, body := d.do("POST", "/v2/app/blobs/uploads/", auth)
+	if resp.StatusCode != http.StatusAccepted {
+		t.Fatalf("an upload begins with %s %s, want 202", resp.Status, body)
+	}
+	location, err := resp.Location()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp, body := d.do("GET", "/readyz", nil); resp.StatusCode != http.StatusOK {
+		t.Errorf("/readyz answers %s %s, want 200", resp.Status, body)
+	}
+
+	content, rest := io.Pipe()
+	r, err := http.NewRequestWithContext(t.Context(), "PATCH", location.String(), content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	auth(r)
+	type result struct {
+		resp *http.Response
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		resp, err := once.Do(r)
+		done <- result{resp, err}
+	}()
+	half := bytes.Repeat([]byte("x"), 1<<20)
+	if _, err := rest.Write(half); err != nil { // more than buffers hold: the server has the request
+		t.Fatal(err)
+	}
+
+	if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	d.await("ending")
+	if resp, body := d.do("GET", "/readyz", nil); resp.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("/readyz answers %s %s while it ends, want 503", resp.Status, body)
+	}
+	if resp, _ := d.do("GET", "/healthz", nil); resp.StatusCode != http.StatusOK {
+		t.Errorf("/healthz answers %s while it ends, want 200", resp.Status)
+	}
+	for { // until the listener is closed
+		conn, err := once.Get("http://" + d.addr + "/healthz")
+		if err != nil {
+			break
+		}
+		conn.Body.Close()
+	}
+	if _, err := rest.Write(half); err != nil {
+		t.Fatal(err)
+	}
+	rest.Close()
+	finished := <-done
+	if finished.err != nil {
+		t.Fatalf("the upload under way: %v", finished.err)
+	}
+	defer finished.resp.Body.Close()
+	if got := finished.resp; got.StatusCode != http.StatusAccepted || got.Header.Get("Range") != "0-2097151" {
+		t.Errorf("the upload under way ends with %s, range %s; want 202 and all 2 MiB", got.Status, got.Header.Get("Range"))
+	}
+	if err := d.wait(); err != nil {
+		t.Errorf("it ends with %v, want exit 0", err)
+	}
+}
+
+func TestSecondSignalEndsItAtOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	d := w.start("serve")
+	if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	d.await("ending")
+	if _, err := d.end(syscall.SIGTERM); err == nil {
+		t.Error("a second SIGTERM ends it with exit 0, want it killed")
+	}
+}
+
+func TestPathsOfServe(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	d := w.start("serve")
+	key := w.apiKey(alice)
+	for _, tt := range []struct {
+		path   string
+		status int
+		body   string
+	}{
+		{"/healthz", 200, ""},
+		{"/readyz", 200, ""},
+		{"/v2", 401, "UNAUTHORIZED"},
+		{"/v2/", 401, "UNAUTHORIZED"},
+		{"/v2/?apiKey=" + key, 200, "{}"},
+		{"/", 404, `"errors":[{"code":`},
+		{"/v2x", 404, `"errors":[{"code":`},
+		{"/verify", 404, `"errors":[{"code":`},
+		{"/metrics", 404, `"errors":[{"code":`},
+		{"/debug/vars", 404, `"errors":[{"code":`},
+		// Whatever becomes of an odd path, nobody is sent on to an address with
+		// the key in it.
+		{"//v2/?apiKey=" + key, 404, `"errors":[{"code":`},
+		{"/x/../v2/?apiKey=" + key, 404, `"errors":[{"code":`},
+		{"/v2//?apiKey=" + key, 403, "DENIED"},
+		{"/v2/x/../?apiKey=" + key, 403, "DENIED"},
+		{"/%76%32/?apiKey=" + key, 403, "DENIED"},
+	} {
+		resp, body := d.do("GET", tt.path, nil)
+		if resp.StatusCode != tt.status || !strings.Contains(body, tt.body) {
+			t.Errorf("GET %s = %s %s, want %d and %q", tt.path, resp.Status, body, tt.status, tt.body)
+		}
+		if strings.Contains(body, key) || strings.Contains(resp.Header.Get("Location"), key) {
+			t.Errorf("GET %s is answered with the key: %v %s", tt.path, resp.Header, body)
+		}
+	}
+}
+
+func TestReadinessGoesByTheStorage(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	d := w.start("serve")
+	store, away := filepath.Join(w.dir, "store"), filepath.Join(w.dir, "away")
+	awaitReady := func(status int) {
+		t.Helper()
+		for deadline := time.Now().Add(30 * time.Second); ; { // an outcome is good for a few seconds
+			resp, body := d.do("GET", "/readyz", nil)
+			if strings.Contains(body, w.dir) {
+				t.Fatalf("/readyz tells where the images are: %s", body)
+			}
+			if resp.StatusCode == status {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("/readyz stays at %s %s, want %d", resp.Status, body, status)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+	}
+	awaitReady(http.StatusOK)
+	if err := os.Rename(store, away); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(store, nil, 0o600); err != nil { // where a folder has to be
+		t.Fatal(err)
+	}
+	awaitReady(http.StatusServiceUnavailable)
+	if resp, body := d.do("GET", "/healthz", nil); resp.StatusCode != http.StatusOK {
+		t.Errorf("/healthz answers %s %s, want 200: a restart would not help", resp.Status, body)
+	}
+	if err := os.Remove(store); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(away, store); err != nil {
+		t.Fatal(err)
+	}
+	awaitReady(http.StatusOK)
+}
+
+func TestWhatServeDoesNotStartWith(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "dtz.yaml")
+	taken := httptest.NewServer(nil)
+	defer taken.Close()
+	images := "registry: {storage: {filesystem: {rootdirectory: " + filepath.Join(dir, "images") + "}}}\n"
+	const contexts = "verification: {contexts: [\"*\"]}\n"
+	for _, tt := range []struct {
+		name    string
+		command string
+		config  string
+		stderr  string
+	}{
+		{"no contexts", "serve", images, "verification.contexts"},
+		{"no contexts", "verify", "trusted_proxies: [127.0.0.1]\n", "verification.contexts"},
+		{"an empty list of contexts", "serve", images + "verification: {contexts: []}\n", "dtz.yaml:2: verification.contexts"},
+		{"an unknown key", "serve", contexts + images + "verfication: {}\n", "dtz.yaml:3: "},
+		{"no trusted proxy", "verify", contexts, "trusted_proxies"},
+		{"a certificate that is not there", "serve", contexts + images + "tls: {certificate: nowhere.crt, key: nowhere.key}\n", "nowhere.crt"},
+		{"an address that is taken", "serve", contexts + images + "listen: " + taken.Listener.Addr().String() + "\n", "address already in use"},
+		{"keys that cannot be had", "serve", images + "verification: {contexts: [\"*\"], jwks_url: " + taken.URL + "/jwks.json}\n", "404"},
+		{"a storage that cannot be made", "serve", contexts + "registry: {storage: {filesystem: {rootdirectory: " + filepath.Join(file, "below") + "}}}\n", "not a directory"},
+	} {
+		if err := os.WriteFile(file, []byte(tt.config), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var stdout, stderr bytes.Buffer
+		ctx, cancel := context.WithCancel(t.Context())
+		code := run(ctx, []string{tt.command, "--config", file}, nil, &stdout, &stderr)
+		cancel()
+		if code != 1 || stdout.Len() > 0 || !strings.Contains(stderr.String(), tt.stderr) {
+			t.Errorf("%s with %s: exit %d, standard output %q, standard error %q; want 1, nothing, %q", tt.command, tt.name, code, &stdout, &stderr, tt.stderr)
+		}
+	}
+}
+
+func TestVerifyAnswersItsProxy(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.configure("trusted_proxies: [127.0.0.1]\n")
+	d := w.start("verify")
+	for _, tt := range []struct {
+		name   string
+		path   string
+		change func(*http.Request)
+		status int
+	}{
+		{"a pull", "/verify", func(r *http.Request) {
+			r.Header.Set("X-Forwarded-Method", "GET")
+			r.Header.Set("X-Forwarded-Uri", "/v2/app/manifests/v1")
+			r.SetBasicAuth("bearer", w.token(alice))
+		}, 200},
+		{"a stranger's", "/verify", func(r *http.Request) {
+			r.Header.Set("X-Forwarded-Method", "GET")
+			r.Header.Set("X-Forwarded-Uri", "/v2/app/manifests/v1")
+		}, 401},
+		{"as Envoy asks", "/verify/v2/app/manifests/v1", func(r *http.Request) { r.SetBasicAuth("bearer", w.token(alice)) }, 200},
+		{"nothing in particular", "/verify", func(r *http.Request) { r.SetBasicAuth("bearer", w.token(alice)) }, 400},
+		{"health", "/healthz", nil, 200},
+		{"readiness", "/readyz", nil, 200},
+		{"the registry's API, which is elsewhere", "/v2/", func(r *http.Request) { r.SetBasicAuth("bearer", w.token(alice)) }, 404},
+	} {
+		resp, body := d.do("GET", tt.path, tt.change)
+		if resp.StatusCode != tt.status {
+			t.Errorf("%s: %s %s, want %d", tt.name, resp.Status, body, tt.status)
+		}
+		who := []string{resp.Header.Get("X-Dtz-Identity"), resp.Header.Get("X-Dtz-Context")}
+		if want := []string{alice.Subject, alice.Contexts[0]}; strings.HasPrefix(tt.path, "/verify") && tt.status == 200 && !slices.Equal(who, want) {
+			t.Errorf("%s: it says %v, want %v", tt.name, who, want)
+		}
+	}
+	d.terminate()
+}
