@@ -14,7 +14,8 @@ const verifyPath = "/verify"
 // ForwardAuth answers a reverse proxy that asks, before it passes a request on
 // to a registry, whether it may: nginx (auth_request), Traefik and Caddy
 // (forward-auth) at /verify, Envoy (ext_authz over HTTP, path_prefix /verify)
-// at what follows it. Register it for /verify and /verify/.
+// at what follows it. Register it for /verify and /verify/; it answers nowhere
+// else.
 //
 // It answers 200 with the headers X-Dtz-Identity and X-Dtz-Context, which the
 // proxy is to set on the request in place of any that the client sent, or
@@ -86,13 +87,18 @@ func (f *ForwardAuth) original(r *http.Request) (*http.Request, error) {
 	if err != nil {
 		return original, err
 	}
-	if uri, found := strings.CutPrefix(r.URL.RequestURI(), verifyPath+"/"); found {
-		said = append(said, line{r.Method, "/" + uri})
+	switch rest, found := strings.CutPrefix(r.URL.RequestURI(), verifyPath); {
+	case found && strings.HasPrefix(rest, "/"):
+		said = append(said, line{r.Method, rest})
 		if original.Header["Content-Type"] == nil {
 			// Envoy keeps back the headers that it is not told to pass on, so
 			// there may be a form.
 			original.Header.Set("Content-Type", "multipart/form-data")
 		}
+	case !found || rest != "" && rest[0] != '?':
+		// To Envoy OPTIONS * is /verify*: it has said something of its own, and
+		// the client's headers say something else.
+		return original, malformed("a proxy asks at /verify, or below it")
 	}
 	if len(said) == 0 {
 		return original, malformed("the proxy does not say what has been asked for")

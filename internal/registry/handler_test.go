@@ -6,8 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -107,78 +111,67 @@ func TestHandlerPassesTheProfileAndNotTheCredential(t *testing.T) {
 	}
 }
 
+// A panic ends the request, as net/http has it, and lets nobody in.
+func TestAPanicLetsNobodyIn(t *testing.T) {
+	h := newHandler(t, func(http.ResponseWriter, *http.Request) { t.Error("let in") })
+	h.Authenticator.Verifier = nil
+	server := httptest.NewUnstartedServer(h)
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.Start()
+	defer server.Close()
+	r, err := http.NewRequestWithContext(t.Context(), "GET", server.URL+"/v2/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+goodToken())
+	if resp, err := server.Client().Do(r); err == nil {
+		resp.Body.Close()
+		t.Errorf("answered %s, want an end", resp.Status)
+	}
+}
+
+// The answers of both to HEAD are those to GET without the body.
+func TestHead(t *testing.T) {
+	forward := newForwardAuth(t)
+	forward.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+	mux := http.NewServeMux()
+	mux.Handle("/v2/", newHandler(t, func(http.ResponseWriter, *http.Request) {}))
+	mux.Handle("/verify/", forward)
+	server := httptest.NewServer(mux)
+	defer server.Close()
+	for _, path := range []string{"/v2/", "/verify/v2/"} {
+		for authorization, want := range map[string]int{"": 401, "Bearer " + goodToken(): 200, basic("apikey", awayKey): 503} {
+			var headers []http.Header
+			for _, method := range []string{"GET", "HEAD"} {
+				r, err := http.NewRequestWithContext(t.Context(), method, server.URL+path, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.Header.Set("Authorization", authorization)
+				resp, err := server.Client().Do(r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				body, err := io.ReadAll(resp.Body)
+				resp.Body.Close()
+				if err != nil || resp.StatusCode != want || (len(body) > 0) != (method == "GET" && want != 200) {
+					t.Errorf("%s %s = %d %q, %v, want %d", method, path, resp.StatusCode, body, err, want)
+				}
+				resp.Header.Del("Date")
+				resp.Header.Del("Content-Length") // optional for HEAD (RFC 9110 §8.6)
+				headers = append(headers, resp.Header)
+			}
+			if !reflect.DeepEqual(headers[0], headers[1]) {
+				t.Errorf("GET %s has %q, HEAD %q", path, headers[0], headers[1])
+			}
+		}
+	}
+}
+
 func TestProfileFromWithoutHandler(t *testing.T) {
 	if p, ok := ProfileFrom(t.Context()); p != nil || ok {
 		t.Errorf("ProfileFrom() = %v, %v, want none", p, ok)
 	}
-}
-
-func TestPolicy(t *testing.T) {
-	const (
-		admin   = "https://dtz.rocks/containerregistry/admin/context-abc12345"
-		auditor = "https://example.com/auditor/{context_id}"
-	)
-	tests := []struct {
-		name   string
-		policy Policy
-		roles  []string
-		want   string // "" is let in
-	}{
-		{"nobody said whom to serve", Policy{}, []string{admin}, "context-abc12345 may not use this registry"},
-		{"another context", Policy{Contexts: []string{"context-zzz99999"}}, []string{admin}, "context-abc12345 may not use this registry"},
-		{"an empty context", Policy{Contexts: []string{""}}, []string{admin}, "context-abc12345 may not use this registry"},
-		{"a pattern, which is none", Policy{Contexts: []string{"context-*"}}, []string{admin}, "context-abc12345 may not use this registry"},
-		{"this context among others", Policy{Contexts: []string{"context-zzz99999", "context-abc12345"}}, []string{admin}, ""},
-		{"this context, in its other spelling", Policy{Contexts: []string{"abc12345"}}, []string{admin}, ""},
-		{"every context", Policy{Contexts: []string{"*"}}, []string{admin}, ""},
-		{"every context, but no role", Policy{Contexts: []string{"*"}}, nil, "missing role " + admin},
-		{"another role, where it is enough", Policy{Contexts: []string{"*"}, Roles: Roles{Admin: []string{auditor}}}, []string{"https://example.com/auditor/abc12345"}, ""},
-		{"the second of two roles", Policy{Contexts: []string{"*"}, Roles: Roles{Admin: []string{auditor, admin}}}, []string{admin}, ""},
-		{
-			"the platform's role, where others are asked for",
-			Policy{Contexts: []string{"*"}, Roles: Roles{Admin: []string{auditor, "x"}}},
-			[]string{admin},
-			"missing role https://example.com/auditor/context-abc12345 or x",
-		},
-	}
-	for _, tt := range tests {
-		err := tt.policy.Authorize(&Profile{Context: "context-abc12345", Roles: tt.roles})
-		if got := errorText(err); got != tt.want {
-			t.Errorf("%s: Authorize() = %q, want %q", tt.name, got, tt.want)
-		}
-	}
-}
-
-// A role or a list of contexts that names an identity or an API key names no
-// context, though older tokens leave the kind of the scope to be guessed.
-func TestOtherKindsOfTheSameLettersOpenNothing(t *testing.T) {
-	const role = "https://dtz.rocks/containerregistry/admin/"
-	tests := []struct {
-		name   string
-		scope  string
-		role   string
-		policy Policy
-	}{
-		{"a role for an identity", "abc12345", role + "identity-abc12345", Policy{Contexts: []string{"*"}}},
-		{"a role for an API key", "abc12345", role + "apikey-abc12345", Policy{Contexts: []string{"*"}}},
-		{"an identity for a scope, with its own role", "identity-abc12345", role + "identity-abc12345", Policy{Contexts: []string{"*"}}},
-		{"an identity for a scope, with the context's role", "identity-abc12345", role + "abc12345", Policy{Contexts: []string{"*"}}},
-		{"an identity for a scope, with a role of no context", "identity-abc12345", "x", Policy{Contexts: []string{"*"}, Roles: Roles{Admin: []string{"x"}}}},
-		{"an identity among the contexts that are served", "abc12345", role + "abc12345", Policy{Contexts: []string{"identity-abc12345"}}},
-		{"an identity that is served, and is the scope", "identity-abc12345", role + "identity-abc12345", Policy{Contexts: []string{"identity-abc12345"}}},
-	}
-	for _, tt := range tests {
-		if err := tt.policy.Authorize(&Profile{Context: tt.scope, Roles: []string{tt.role}}); err == nil {
-			t.Errorf("%s opens the registry", tt.name)
-		}
-	}
-}
-
-func errorText(err error) string {
-	if err == nil {
-		return ""
-	}
-	return err.Error()
 }
 
 // What Observe sees is fit for a log: why somebody is refused, and no secret.
