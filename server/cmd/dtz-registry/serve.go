@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/registry"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/server/internal/observe"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/server/tenant"
 )
 
@@ -53,10 +54,22 @@ func (s *service) serveImages(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, unlock()) }()
 	s.ready = apps.Ready
 	s.background = append(s.background, apps.RunPurge)
+	o := s.observer(apps.Stats)
 	handler := &registry.Handler{
 		Authenticator: s.gate.Authenticator,
 		Policy:        s.gate.Policy,
 		Next:          apps,
+		Observe:       o.Decided,
 	}
-	return s.run(ctx, "/v2", handler, slog.String("storage", s.config.Storage))
+	return s.run(ctx, o, "/v2", handler, slog.String("storage", s.config.Storage))
+}
+
+func (s *service) observer(apps func() (live, evicted int)) *observe.Observer {
+	return observe.New(observe.Options{
+		Log:        s.log,
+		ClientAddr: s.gate.ClientAddr,
+		Stats:      s.gate.Authenticator.Stats,
+		Apps:       apps,
+		Version:    version(),
+	})
 }

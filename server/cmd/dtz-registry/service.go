@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -17,6 +18,7 @@ import (
 	"github.com/DownToZero-Cloud/docker-credential-dtz/server/internal/config"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/server/internal/gate"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/server/internal/listen"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/server/internal/observe"
 )
 
 const (
@@ -62,13 +64,25 @@ func newService(cmd *cobra.Command, file string) (*service, error) {
 }
 
 // run answers with api at path, and below it, until ctx ends.
-func (s *service) run(ctx context.Context, path string, api http.Handler, about ...any) error {
+func (s *service) run(ctx context.Context, o *observe.Observer, path string, api http.Handler, about ...any) error {
 	main, err := s.listen(ctx, s.config.Listen)
 	if err != nil {
 		return err
 	}
 	h := &health{check: s.ready, log: s.log}
-	main.Handler = s.gate.DropForwarded(route(path, api, h))
+	main.Handler = o.Middleware(s.gate.DropForwarded(route(path, api, h)))
+	services := []listen.Service{main}
+	if s.config.MetricsListen != "" {
+		metrics, err := new(net.ListenConfig).Listen(ctx, "tcp", s.config.MetricsListen)
+		if err != nil {
+			_ = main.Listener.Close() // nobody has connected
+			return fmt.Errorf("metrics: %w", err)
+		}
+		scrape := http.NewServeMux()
+		scrape.Handle("GET /metrics", o.Metrics())
+		services = append(services, listen.Service{Listener: metrics, Handler: scrape})
+		about = append(about, slog.String("metrics", metrics.Addr().String()))
+	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx)) // until the last request has ended
 	var wg sync.WaitGroup
 	for _, f := range s.background {
@@ -82,7 +96,7 @@ func (s *service) run(ctx context.Context, path string, api http.Handler, about 
 		slog.Any("contexts", s.config.Verification.Contexts),
 		slog.String("version", version()),
 	}, about...)...)
-	return listen.Serve(ctx, listen.Options{Grace: grace, Stopping: func() { s.stop(h) }, Log: s.log}, main)
+	return listen.Serve(ctx, listen.Options{Grace: grace, Stopping: func() { s.stop(h) }, Log: s.log}, services...)
 }
 
 func (s *service) listen(ctx context.Context, addr string) (main listen.Service, err error) {

@@ -36,11 +36,13 @@ proxies in trusted_proxies may ask.`,
 }
 
 func (s *service) answerProxies(ctx context.Context) error {
+	o := s.observer(nil)
 	handler := &registry.ForwardAuth{
 		Authenticator:  s.gate.Authenticator,
 		Policy:         s.gate.Policy,
 		TrustedProxies: s.config.TrustedProxies,
 		Nginx:          s.config.Nginx,
+		Observe:        o.Decided,
 	}
-	return s.run(ctx, "/verify", handler)
+	return s.run(ctx, o, "/verify", handler)
 }
