@@ -78,6 +78,16 @@ func TestDefaultsAreWhatTheWholeFileSays(t *testing.T) {
 	}
 }
 
+func TestDocumentHasTheDefaults(t *testing.T) {
+	text, err := os.ReadFile("../../../docs/dtz-registry.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(strings.ReplaceAll(string(text), "\r\n", "\n"), "```yaml\n"+whole+"```\n<!-- /configuration -->") {
+		t.Errorf("docs/dtz-registry.md does not have the configuration\n%s", whole)
+	}
+}
+
 func TestSettings(t *testing.T) {
 	dir := t.TempDir()
 	key := writeKey(t, filepath.Join(dir, "spare.pub.pem"), 2048)
