@@ -33,7 +33,7 @@ func (o *Observer) log(rec *record) {
 		}
 	}
 	d := rec.decision
-	line = append(line, slog.String("request", rec.id))
+	line = append(line, slog.String("request_id", rec.id))
 	if d.Profile != nil { // identifiers, whose length the verifier limits
 		line = append(line, slog.String("identity", d.Profile.Subject), slog.String("context", d.Profile.Context))
 	}
@@ -47,7 +47,7 @@ func (o *Observer) log(rec *record) {
 	line = append(line,
 		slog.Int64("bytes_in", rec.received.Load()),
 		slog.Int64("bytes_out", rec.sent),
-		slog.Float64("seconds", rec.duration.Round(time.Microsecond).Seconds()),
+		slog.Float64("duration_seconds", rec.duration.Round(time.Microsecond).Seconds()),
 	)
 	if rec.client.IsValid() {
 		line = append(line, slog.String("client", rec.client.String()))
