@@ -40,15 +40,16 @@ Exit codes: 0 let in, 1 refused, 2 wrong usage.`,
 		Example: "  docker-credential-dtz token | dtz-registry inspect --config dtz-registry.yaml",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			token, err := readToken(cmd.InOrStdin(), cmd.ErrOrStderr())
-			if err != nil {
-				return err
-			}
 			c := config.Platform()
 			if file != "" {
+				var err error
 				if c, _, err = config.Load(file); err != nil {
 					return err
 				}
+			}
+			token, err := readToken(cmd.InOrStdin(), cmd.ErrOrStderr())
+			if err != nil {
+				return err
 			}
 			f, err := inspect(cmd.Context(), c, token, at.clock())
 			if err != nil {

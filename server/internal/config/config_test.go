@@ -260,6 +260,25 @@ func TestEachCopyOfDistributionsIsItsOwn(t *testing.T) {
 	}
 }
 
+func TestImagesHaveAPlace(t *testing.T) {
+	for text, want := range map[string]any{
+		minimal:                             defaultRoot,
+		minimal + "registry: {storage: }\n": defaultRoot,
+		minimal + "registry: {storage: {filesystem: }}":                         defaultRoot,
+		minimal + "registry: {storage: {filesystem: {maxthreads: 50}}}":         defaultRoot,
+		minimal + "registry: {storage: {filesystem: {rootdirectory: /images}}}": "/images",
+	} {
+		c, _, err := parse("dtz.yaml", text)
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		if got := c.Distribution().Storage.Parameters()["rootdirectory"]; got != want {
+			t.Errorf("%s: images lie in %v, want %v", text, got, want)
+		}
+	}
+}
+
 func TestSecretOfUploadsIsMissed(t *testing.T) {
 	const s3 = "registry: {storage: {s3: {region: here, bucket: images}}"
 	for text, want := range map[string]int{

@@ -67,7 +67,10 @@ func (r *reader) registry(n *yaml.Node, c *Config) {
 		}
 	}
 	setDefault(settings, "version", "0.1")
-	setDefault(settings, "storage", map[string]any{"filesystem": map[string]any{"rootdirectory": defaultRoot}})
+	storage := setDefault(settings, "storage", map[string]any{"filesystem": nil}).(map[string]any)
+	if _, ok := storage["filesystem"]; ok {
+		setDefault(setDefault(storage, "filesystem", map[string]any{}).(map[string]any), "rootdirectory", defaultRoot)
+	}
 	http := setDefault(settings, "http", map[string]any{}).(map[string]any)
 	hadSecret := http["secret"] != nil && http["secret"] != ""
 	if !hadSecret {
