@@ -1,5 +1,5 @@
 // Package testenv gives tests the real outside world: a Secret Service, a
-// Docker engine, container clients. It is imported by tests only.
+// Docker engine, container clients, reverse proxies. It is imported by tests only.
 //
 // A part that this machine lacks skips the tests that need it. DTZ_TEST_REQUIRE,
 // a comma-separated list of parts, makes its absence a failure instead, so that
@@ -24,6 +24,8 @@ var parts = map[string]func() error{
 	"docker":   dockerAbsent,
 	"skopeo":   func() error { return onLinux("skopeo") },
 	"podman":   rootOnLinux("podman"),
+	"nginx":    func() error { return onLinux("nginx") },
+	"caddy":    func() error { return onLinux("caddy") },
 	"race":     raceAbsent,
 }
 
