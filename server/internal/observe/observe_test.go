@@ -351,6 +351,10 @@ func TestBrokenAnswers(t *testing.T) {
 			line{"level": "ERROR", "status": 0., "outcome": "aborted", "reason": "panic"},
 		},
 		{
+			"by nobody: to a status without a body", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent); _, _ = w.Write(nil) }, nil,
+			line{"status": 204., "outcome": "allowed"},
+		},
+		{
 			"by the client", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("some")) }, nil,
 			line{"level": "INFO", "status": 200., "outcome": "aborted", "bytes_out": 0.},
 		},
@@ -382,7 +386,12 @@ func TestBrokenAnswers(t *testing.T) {
 // gone is the answer to a client that does not read it.
 type gone struct{ *httptest.ResponseRecorder }
 
-func (gone) Write([]byte) (int, error) { return 0, errors.New("broken pipe") }
+func (g gone) Write([]byte) (int, error) {
+	if g.Code == http.StatusNoContent {
+		return 0, http.ErrBodyNotAllowed
+	}
+	return 0, errors.New("broken pipe")
+}
 
 func TestDurations(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
