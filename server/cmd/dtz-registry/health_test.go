@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,13 +15,14 @@ import (
 
 func TestReadinessIsCheckedOnceForAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		checks, problem := 0, error(nil)
+		var checks atomic.Int32
+		var problem error
 		h := &health{log: slog.New(slog.DiscardHandler), check: func(context.Context) error {
-			checks++
+			checks.Add(1)
 			time.Sleep(time.Second)
 			return problem
 		}}
-		ask := func(want error, wantChecks int) {
+		ask := func(want error, wantChecks int32) {
 			t.Helper()
 			var wg sync.WaitGroup
 			for range 100 {
@@ -31,8 +33,8 @@ func TestReadinessIsCheckedOnceForAll(t *testing.T) {
 				})
 			}
 			wg.Wait()
-			if checks != wantChecks {
-				t.Errorf("%d checks, want %d", checks, wantChecks)
+			if got := checks.Load(); got != wantChecks {
+				t.Errorf("%d checks, want %d", got, wantChecks)
 			}
 		}
 		ask(nil, 1)
@@ -47,10 +49,11 @@ func TestReadinessIsCheckedOnceForAll(t *testing.T) {
 
 func TestStorageThatHangsIsAskedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		checks, hangs := 0, make(chan struct{})
+		var checks atomic.Int32
+		hangs := make(chan struct{})
 		var logged bytes.Buffer
 		h := &health{log: slog.New(slog.NewTextHandler(&logged, nil)), check: func(context.Context) error {
-			checks++
+			checks.Add(1)
 			<-hangs
 			return nil
 		}}
@@ -61,8 +64,8 @@ func TestStorageThatHangsIsAskedOnce(t *testing.T) {
 			}
 			time.Sleep(readyInterval)
 		}
-		if checks != 1 {
-			t.Errorf("%d checks, want one that all wait for", checks)
+		if got := checks.Load(); got != 1 {
+			t.Errorf("%d checks, want one that all wait for", got)
 		}
 		close(hangs)
 		synctest.Wait()

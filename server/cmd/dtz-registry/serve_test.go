@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -222,71 +224,92 @@ func TestServeKeepsEachContextsImages(t *testing.T) {
 	d.terminate()
 }
 
-func TestServeFinishesUploads(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	token := w.token(alice)
+// upload is one that is under way.
+type upload struct {
+	rest *io.PipeWriter // of its content
+	done chan error     // gets the error of the request
+	resp *http.Response // set before
+}
+
+// upload sends a MiB, more than all buffers hold, so that d has the request.
+func (d *daemon) upload(token string) *upload {
+	d.t.Helper()
 	auth := func(r *http.Request) { r.SetBasicAuth("bearer", token) }
-	d := w.start("serve")
 	resp, body := d.do("POST", "/v2/app/blobs/uploads/", auth)
 	if resp.StatusCode != http.StatusAccepted {
-		t.Fatalf("an upload begins with %s %s, want 202", resp.Status, body)
+		d.t.Fatalf("an upload begins with %s %s, want 202", resp.Status, body)
 	}
 	location, err := resp.Location()
 	if err != nil {
+		d.t.Fatal(err)
+	}
+	content, rest := io.Pipe()
+	r, err := http.NewRequestWithContext(d.t.Context(), "PATCH", location.String(), content)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	auth(r)
+	u := &upload{rest: rest, done: make(chan error, 1)}
+	go func() {
+		var err error
+		u.resp, err = once.Do(r)
+		content.CloseWithError(err)
+		u.done <- err
+	}()
+	u.write(d.t)
+	return u
+}
+
+func (u *upload) write(t *testing.T) {
+	t.Helper()
+	if _, err := u.rest.Write(bytes.Repeat([]byte("x"), 1<<20)); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func (p *program) signal(s os.Signal) {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(s); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+func TestServeFinishesUploads(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	d := w.start("serve")
 	if resp, body := d.do("GET", "/readyz", nil); resp.StatusCode != http.StatusOK {
 		t.Errorf("/readyz answers %s %s, want 200", resp.Status, body)
 	}
-
-	content, rest := io.Pipe()
-	r, err := http.NewRequestWithContext(t.Context(), "PATCH", location.String(), content)
+	u := d.upload(w.token(alice))
+	// On a connection of before it is seen even when no new one is taken any
+	// more.
+	kept, err := net.Dial("tcp", d.addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	auth(r)
-	type result struct {
-		resp *http.Response
-		err  error
-	}
-	done := make(chan result, 1)
-	go func() {
-		resp, err := once.Do(r)
-		done <- result{resp, err}
-	}()
-	half := bytes.Repeat([]byte("x"), 1<<20)
-	if _, err := rest.Write(half); err != nil { // more than buffers hold: the server has the request
-		t.Fatal(err)
-	}
-
-	if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
+	defer kept.Close()
+	d.signal(syscall.SIGTERM)
 	d.await("ending")
-	if resp, body := d.do("GET", "/readyz", nil); resp.StatusCode != http.StatusServiceUnavailable {
-		t.Errorf("/readyz answers %s %s while it ends, want 503", resp.Status, body)
+	io.WriteString(kept, "GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	if resp, err := http.ReadResponse(bufio.NewReader(kept), nil); err != nil || resp.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("/readyz while it ends: %v, %v, want 503", resp, err)
 	}
-	if resp, _ := d.do("GET", "/healthz", nil); resp.StatusCode != http.StatusOK {
-		t.Errorf("/healthz answers %s while it ends, want 200", resp.Status)
-	}
-	for { // until the listener is closed
-		conn, err := once.Get("http://" + d.addr + "/healthz")
+	for { // until no connection is taken
+		conn, err := net.Dial("tcp", d.addr)
 		if err != nil {
 			break
 		}
-		conn.Body.Close()
+		conn.Close()
+		time.Sleep(50 * time.Millisecond)
 	}
-	if _, err := rest.Write(half); err != nil {
-		t.Fatal(err)
+	u.write(t)
+	u.rest.Close()
+	if err := <-u.done; err != nil {
+		t.Fatalf("the upload under way: %v", err)
 	}
-	rest.Close()
-	finished := <-done
-	if finished.err != nil {
-		t.Fatalf("the upload under way: %v", finished.err)
-	}
-	defer finished.resp.Body.Close()
-	if got := finished.resp; got.StatusCode != http.StatusAccepted || got.Header.Get("Range") != "0-2097151" {
+	defer u.resp.Body.Close()
+	if got := u.resp; got.StatusCode != http.StatusAccepted || got.Header.Get("Range") != "0-2097151" {
 		t.Errorf("the upload under way ends with %s, range %s; want 202 and all 2 MiB", got.Status, got.Header.Get("Range"))
 	}
 	if err := d.wait(); err != nil {
@@ -294,16 +317,29 @@ func TestServeFinishesUploads(t *testing.T) {
 	}
 }
 
-func TestSecondSignalEndsItAtOnce(t *testing.T) {
+func TestAnotherSignalEndsItAtOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	d := w.start("serve")
-	if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
+	u := d.upload(w.token(alice))
+	defer u.rest.Close()
+	d.signal(syscall.SIGTERM)
 	d.await("ending")
-	if _, err := d.end(syscall.SIGTERM); err == nil {
-		t.Error("a second SIGTERM ends it with exit 0, want it killed")
+	again := time.NewTicker(100 * time.Millisecond) // the second may come too early to count
+	defer again.Stop()
+	for {
+		select {
+		case <-again.C:
+			d.signal(syscall.SIGTERM)
+		case _, open := <-d.stderr.news:
+			if open {
+				continue
+			}
+			if err := d.wait(); err == nil {
+				t.Error("it ends with exit 0, want it killed")
+			}
+			return
+		}
 	}
 }
 
