@@ -5,6 +5,7 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/platform"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/registry"
@@ -37,4 +38,28 @@ func Example() {
 	// Output:
 	// 401 Unauthorized
 	// Basic realm="dtz.rocks"
+}
+
+// Caddy asks at /verify whether it may pass a push on.
+func ExampleForwardAuth() {
+	verifier, err := registry.NewVerifier(registry.Config{
+		Issuer: platform.Issuer, Audience: platform.Issuer, Keys: []registry.Key{registry.PlatformKey()},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	http.Handle("/verify", &registry.ForwardAuth{
+		Authenticator:  &registry.Authenticator{Verifier: verifier},
+		Policy:         registry.Policy{Contexts: []string{"context-abc12345"}},
+		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
+	})
+
+	question := httptest.NewRequest("GET", "/verify", nil)
+	question.RemoteAddr = "192.0.2.1:40000"
+	question.Header.Set("X-Forwarded-Method", "PUT")
+	question.Header.Set("X-Forwarded-Uri", "/v2/app/manifests/v1")
+	answer := httptest.NewRecorder()
+	http.DefaultServeMux.ServeHTTP(answer, question)
+	fmt.Println(answer.Code, answer.Header().Get("WWW-Authenticate"))
+	// Output: 401 Basic realm="dtz.rocks"
 }
