@@ -1,5 +1,6 @@
 // Package testenv gives tests the real outside world: a Secret Service, a
-// Docker engine, container clients, reverse proxies. It is imported by tests only.
+// Docker engine, an object store, container clients, reverse proxies. It is
+// imported by tests only.
 //
 // A part that this machine lacks skips the tests that need it. DTZ_TEST_REQUIRE,
 // a comma-separated list of parts, makes its absence a failure instead, so that
@@ -26,6 +27,7 @@ var parts = map[string]func() error{
 	"podman":   rootOnLinux("podman"),
 	"nginx":    func() error { return onLinux("nginx") },
 	"caddy":    func() error { return onLinux("caddy") },
+	"s3":       s3Absent,
 	"race":     raceAbsent,
 }
 
