@@ -51,10 +51,16 @@ func run(m *testing.M) int {
 // build puts a program into bin, with the race detector where the tests have
 // it: a race that it finds ends the program with a status that fails the test.
 func build(dir, pkg string) error {
-	args := []string{"-C", dir, "build", "-tags", "noclouds", "-o", bin}
+	flags := []string{"-tags", "noclouds"}
 	if testenv.Absent("race") == nil {
-		args = append(args, "-race")
+		flags = append(flags, "-race")
 	}
+	return goBuild(dir, bin, pkg, flags...)
+}
+
+// goBuild puts a program, from the module in dir, into the folder to.
+func goBuild(dir, to, pkg string, flags ...string) error {
+	args := append([]string{"-C", dir, "build", "-o", to}, flags...)
 	if out, err := exec.Command("go", append(args, pkg)...).CombinedOutput(); err != nil {
 		return fmt.Errorf("building %s: %w\n%s", pkg, err, out)
 	}

@@ -22,12 +22,13 @@ import (
 // A platform is a running dtz-registry dev, its identity service behind a
 // proxy that counts.
 type platform struct {
-	Registry string // host:port
-	Identity string // what DTZ_IDENTITY_URL takes
-	Username string
-	Password string
-	APIKey   string
-	Contexts []string
+	Registry  string // host:port
+	Identity  string // what DTZ_IDENTITY_URL takes
+	Username  string
+	Password  string
+	APIKey    string
+	Contexts  []string
+	PublicKey string // PEM
 
 	mu    sync.Mutex
 	calls map[string]int // by the end of the path, such as /token/refresh
