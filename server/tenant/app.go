@@ -14,12 +14,13 @@ import (
 )
 
 // newApp makes the registry of the context id, which is canonical.
-func newApp(c *configuration.Configuration, id string) (app *handlers.App, lasts bool, err error) {
+func newApp(config func() *configuration.Configuration, id string) (app *handlers.App, lasts bool, err error) {
 	defer func() {
 		if reason := recover(); reason != nil { // how NewApp reports a bad configuration
 			app, err = nil, fmt.Errorf("configuration: %v", reason)
 		}
 	}()
+	c := config()
 	kind := c.Storage.Type()
 	root, err := rootOf(c)
 	if err != nil {

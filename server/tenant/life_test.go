@@ -158,6 +158,94 @@ func TestAppWithRequestStays(t *testing.T) {
 	}
 }
 
+// Uploads that are under way in many contexts keep their apps, up to a bound.
+func TestTooManyBusyContexts(t *testing.T) {
+	apps := tenant.New(withStorage(inFolder(t.TempDir())))
+	apps.MaxLive = 2
+	const most = 10
+	handlers := make([]http.Handler, most+1)
+	for i := range handlers {
+		var err error
+		if handlers[i], err = apps.App(contextNo(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var uploads sync.WaitGroup
+	var bodies []*io.PipeWriter
+	for _, h := range handlers[:most] {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest("POST", "/v2/app/blobs/uploads/", nil))
+		body, write := io.Pipe()
+		bodies = append(bodies, write)
+		uploads.Go(func() {
+			patch := httptest.NewRequest("PATCH", w.Header().Get("Location"), body)
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, patch)
+			if w.Code != http.StatusAccepted {
+				t.Errorf("an upload under way = %d %s, want 202", w.Code, w.Body)
+			}
+		})
+		if _, err := io.WriteString(write, "a layer"); err != nil { // returns when the app reads it
+			t.Fatal(err)
+		}
+	}
+	if n := live(apps); n != most {
+		t.Errorf("%d apps live, want the %d with an upload", n, most)
+	}
+	w := httptest.NewRecorder()
+	handlers[most].ServeHTTP(w, httptest.NewRequest("GET", "/v2/", nil))
+	if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" {
+		t.Errorf("one context more = %d %v, want 503 and when to try again", w.Code, w.Header())
+	}
+	w = httptest.NewRecorder()
+	handlers[0].ServeHTTP(w, httptest.NewRequest("GET", "/v2/", nil))
+	if w.Code != http.StatusOK {
+		t.Errorf("another request of a busy context = %d, want 200", w.Code)
+	}
+	for _, body := range bodies {
+		body.Close()
+	}
+	uploads.Wait()
+	if n := live(apps); n != 2 {
+		t.Errorf("%d apps live when all uploads have ended, want 2", n)
+	}
+	if got := ask(t, apps, contextNo(most), "/v2/"); got != http.StatusOK {
+		t.Errorf("the context that was refused = %d after that, want 200", got)
+	}
+}
+
+// Distribution's apps end only when their events have been delivered.
+func TestEndpointThatIsAwayHoldsUpNobody(t *testing.T) {
+	var isBack atomic.Bool
+	delivered := make(chan string, 100)
+	endpoint := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !isBack.Load() {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		event, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		delivered <- string(event)
+	}))
+	defer endpoint.Close()
+	config := withStorage(inFolder(t.TempDir()))
+	apps := tenant.New(func() *configuration.Configuration {
+		c := config()
+		c.Notifications.Endpoints = []configuration.Endpoint{{Name: "test", URL: endpoint.URL, Timeout: time.Minute, Threshold: 1, Backoff: time.Millisecond}}
+		return c
+	})
+	apps.MaxLive = 1
+	us, them := newClient(t, apps, mine), newClient(t, apps, theirs)
+	us.push("app", []byte("x"))
+	them.want(http.StatusOK, "GET", "/v2/", nil) // ends our app
+	us.want(http.StatusOK, "GET", "/v2/", nil)
+	isBack.Store(true)
+	for !strings.Contains(<-delivered, `"tag": "v1"`) {
+	}
+}
+
 func TestManyAtOnceMakeOneApp(t *testing.T) {
 	config := withStorage(inFolder(t.TempDir()))
 	var made atomic.Int32

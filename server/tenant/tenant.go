@@ -6,6 +6,8 @@ package tenant
 
 import (
 	"cmp"
+	"crypto/rand"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/distribution/distribution/v3/configuration"
 	"github.com/distribution/distribution/v3/registry/handlers"
+	"github.com/distribution/distribution/v3/registry/storage/driver"
 
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/registry"
 )
@@ -20,7 +23,12 @@ import (
 const (
 	defaultMaxLive = 200
 	defaultIdle    = 10 * time.Minute
+	// overload is how many times MaxLive apps live at the most.
+	overload = 5
 )
+
+// errBusy is returned where one more app would be too many.
+var errBusy = errors.New("too many contexts have requests at the moment")
 
 // Apps makes the registry of a context when it is first asked for, keeps it
 // while it is used, and ends it then: images and uploads lie in the storage,
@@ -28,16 +36,21 @@ const (
 // the app, so it never ends.) Its methods may be called at the same time.
 type Apps struct {
 	// MaxLive is how many apps live when no request is under way; the one that
-	// has been idle longest makes room. One with a request is never ended, so
-	// that as many more can live as there are requests. 0 means 200.
+	// has been idle longest makes room. One with a request is never ended: while
+	// more contexts have requests, more apps live, up to five times as many;
+	// then requests of a further context are answered with 503. 0 means 200.
 	MaxLive int
 	// Idle is how long an app lives without a request. 0 means 10 minutes.
 	Idle time.Duration
 
 	config func() *configuration.Configuration
 
+	rootMu sync.Mutex
+	root   driver.StorageDriver // see storage
+
 	mu      sync.Mutex
 	apps    map[string]*app // by canonical context id
+	lasting int             // of them, those that never end
 	evicted int
 }
 
@@ -62,13 +75,20 @@ type app struct {
 // request is redirected to a presigned URL, which would go round the
 // verification in front.
 func New(config func() *configuration.Configuration) *Apps {
-	return &Apps{config: config, apps: make(map[string]*app)}
+	secret := rand.Text()
+	withSecret := func() *configuration.Configuration {
+		c := config()
+		// Else each app has a secret of its own, and its uploads end with it.
+		c.HTTP.Secret = cmp.Or(c.HTTP.Secret, secret)
+		return c
+	}
+	return &Apps{config: withSecret, apps: make(map[string]*app)}
 }
 
 // Check makes an app, ends it and returns an error if that does not work, so
 // that a bad configuration is found before the first request.
 func (a *Apps) Check() error {
-	app, _, err := newApp(a.config(), "context-check")
+	app, _, err := newApp(a.config, "context-check")
 	if err == nil {
 		end(app)
 	}
@@ -108,6 +128,10 @@ func (a *Apps) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // serve answers with the app of a canonical id.
 func (a *Apps) serve(id string, w http.ResponseWriter, r *http.Request) {
 	app, err := a.acquire(id)
+	if errors.Is(err, errBusy) {
+		(&registry.Error{Status: http.StatusServiceUnavailable, Code: "UNAVAILABLE", Message: err.Error() + "; try again", RetryAfter: time.Second}).ServeHTTP(w, r)
+		return
+	}
 	if err != nil {
 		log().ErrorContext(r.Context(), "registry not available", "context", id, "error", err)
 		(&registry.Error{Status: http.StatusInternalServerError, Code: "UNKNOWN", Message: "the registry of " + id + " is not available"}).ServeHTTP(w, r)
@@ -123,6 +147,11 @@ func (a *Apps) acquire(id string) (*app, error) {
 	a.mu.Lock()
 	found, ok := a.apps[id]
 	if !ok {
+		a.makeRoom(a.maxLive() - 1)
+		if len(a.apps)-a.lasting >= overload*a.maxLive() {
+			a.mu.Unlock()
+			return nil, errBusy
+		}
 		found = &app{ready: make(chan struct{})}
 		a.apps[id] = found
 	}
@@ -132,16 +161,27 @@ func (a *Apps) acquire(id string) (*app, error) {
 	}
 	a.mu.Unlock()
 	if !ok {
-		found.serve, found.lasts, found.err = newApp(a.config(), id)
-		close(found.ready)
-		a.makeRoom()
+		a.make(id, found)
 	}
 	<-found.ready
 	if found.err != nil {
-		a.release(id, found)
 		return nil, fmt.Errorf("registry of %s: %w", id, found.err)
 	}
 	return found, nil
+}
+
+// make completes an app for those who wait for it.
+func (a *Apps) make(id string, app *app) {
+	app.serve, app.lasts, app.err = newApp(a.config, id)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case app.err != nil: // the next request tries again
+		delete(a.apps, id)
+	case app.lasts:
+		a.lasting++
+	}
+	close(app.ready)
 }
 
 func (a *Apps) release(id string, app *app) {
@@ -149,19 +189,18 @@ func (a *Apps) release(id string, app *app) {
 	defer a.mu.Unlock()
 	app.requests--
 	app.used = time.Now()
-	switch {
-	case app.requests > 0:
-	case app.err != nil: // the next request tries again
-		if a.apps[id] == app {
-			delete(a.apps, id)
-		}
-	case app.lasts:
-	case app.idle == nil:
+	if app.requests > 0 || app.lasts {
+		return
+	}
+	if app.idle == nil {
 		app.idle = time.AfterFunc(a.idleTime(), func() { a.retire(id, app) })
-	default:
+	} else {
 		app.idle.Reset(a.idleTime())
 	}
+	a.makeRoom(a.maxLive())
 }
+
+func (a *Apps) maxLive() int { return cmp.Or(a.MaxLive, defaultMaxLive) }
 
 func (a *Apps) idleTime() time.Duration { return cmp.Or(a.Idle, defaultIdle) }
 
@@ -174,11 +213,10 @@ func (a *Apps) retire(id string, app *app) {
 	}
 }
 
-// makeRoom ends idle apps, longest first, until there are no more than MaxLive.
-func (a *Apps) makeRoom() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for len(a.apps) > cmp.Or(a.MaxLive, defaultMaxLive) {
+// makeRoom ends idle apps, longest first, until no more than limit live. The
+// caller holds a.mu.
+func (a *Apps) makeRoom(limit int) {
+	for len(a.apps) > limit {
 		longest := ""
 		for id, app := range a.apps {
 			if app.requests == 0 && !app.lasts && (longest == "" || app.used.Before(a.apps[longest].used)) {
@@ -198,7 +236,9 @@ func (a *Apps) evict(id string) {
 	delete(a.apps, id)
 	a.evicted++
 	app.idle.Stop()
-	end(app.serve)
+	// Apart, because it waits for events to be delivered, to an endpoint that
+	// may be away.
+	go end(app.serve)
 }
 
 // Stats is how many apps live, and how many have been ended since the start to
