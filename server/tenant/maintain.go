@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"path"
 	"strings"
 	"time"
@@ -26,6 +27,21 @@ const (
 	purgeInterval = 24 * time.Hour
 )
 
+// storage is that of all contexts. It is opened once: an object store would ask
+// for credentials, and connect, anew each time.
+func (a *Apps) storage(ctx context.Context) (driver.StorageDriver, error) {
+	a.rootMu.Lock()
+	defer a.rootMu.Unlock()
+	if a.root != nil {
+		return a.root, nil
+	}
+	root, err := a.open(context.WithoutCancel(ctx), "") // which outlives the caller's
+	if err == nil {
+		a.root = root
+	}
+	return root, err
+}
+
 // open is the storage of a context, or of all of them for an empty id.
 func (a *Apps) open(ctx context.Context, id string) (driver.StorageDriver, error) {
 	c := a.config()
@@ -43,7 +59,7 @@ func (a *Apps) open(ctx context.Context, id string) (driver.StorageDriver, error
 
 // Contexts are the ids of the contexts that have anything in the storage.
 func (a *Apps) Contexts(ctx context.Context) ([]string, error) {
-	root, err := a.open(ctx, "")
+	root, err := a.storage(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +78,7 @@ func (a *Apps) Contexts(ctx context.Context) ([]string, error) {
 
 // Ready returns nil when the storage answers.
 func (a *Apps) Ready(ctx context.Context) error {
-	root, err := a.open(ctx, "")
+	root, err := a.storage(ctx)
 	if err != nil {
 		return err
 	}
@@ -89,7 +105,7 @@ func (a *Apps) RunPurge(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(purgeInterval):
+		case <-time.After(purgeInterval - rand.N(purgeInterval/8)): // replicas do not keep step
 		}
 	}
 }
@@ -127,15 +143,17 @@ func (a *Apps) PurgeUploads(ctx context.Context, before time.Time) (purged int, 
 
 // Collected is what [Apps.Collect] has freed.
 type Collected struct {
-	Blobs int
-	Bytes int64
+	Manifests int // that no tag or index referred to
+	Blobs     int // those of manifests included
+	Bytes     int64
 }
 
 // Collect deletes from a context's storage the blobs that no manifest of it
 // refers to, and with untagged the manifests, too, that no tag or index refers
 // to. An upload or push that is under way may lose its blobs, so none must be:
-// distribution does not lock. With dryRun it deletes nothing and prints to
-// standard output, as distribution does, what it would.
+// distribution does not lock. A live app may take blobs that are gone for there,
+// as its cache remembers them, so none must live. With dryRun it deletes nothing
+// and returns what it would. With an error it returns what it had freed before.
 func (a *Apps) Collect(ctx context.Context, contextID string, untagged, dryRun bool) (Collected, error) {
 	id, err := CanonicalID(contextID)
 	if err != nil {
@@ -145,40 +163,51 @@ func (a *Apps) Collect(ctx context.Context, contextID string, untagged, dryRun b
 	if err != nil {
 		return Collected{}, err
 	}
-	if _, err := d.Stat(ctx, repositoriesPath); err != nil {
-		if isNotFound(err) {
-			err = nil // nothing has been pushed yet
+	for _, path := range []string{repositoriesPath, blobsPath} {
+		if _, err := d.Stat(ctx, path); err != nil {
+			if isNotFound(err) {
+				err = nil // nothing has been pushed yet
+			}
+			return Collected{}, err
 		}
-		return Collected{}, err
 	}
-	before, err := measure(ctx, d)
-	if err != nil {
-		return Collected{}, err
-	}
+	counted := &sweep{StorageDriver: d, dryRun: dryRun}
 	namespace, err := storage.NewRegistry(ctx, d, storage.EnableDelete)
 	if err != nil {
 		return Collected{}, err
 	}
-	if err := storage.MarkAndSweep(ctx, d, namespace, storage.GCOpts{DryRun: dryRun, RemoveUntagged: untagged, Quiet: !dryRun}); err != nil {
-		return Collected{}, err
-	}
-	after, err := measure(ctx, d)
-	return Collected{before.Blobs - after.Blobs, before.Bytes - after.Bytes}, err
+	// Its own dry run prints all that it sees and counts no bytes.
+	err = storage.MarkAndSweep(ctx, counted, namespace, storage.GCOpts{RemoveUntagged: untagged, Quiet: true})
+	return counted.freed, err
 }
 
-// measure is all blobs of a context.
-func measure(ctx context.Context, d driver.StorageDriver) (all Collected, err error) {
-	err = d.Walk(ctx, blobsPath, func(f driver.FileInfo) error {
-		if !f.IsDir() && strings.HasSuffix(f.Path(), "/data") {
-			all.Blobs++
-			all.Bytes += f.Size()
+// A sweep counts what is deleted, which with dryRun nothing is.
+type sweep struct {
+	driver.StorageDriver
+	dryRun bool
+	freed  Collected
+}
+
+func (s *sweep) Delete(ctx context.Context, path string) error {
+	var freed Collected
+	switch {
+	case strings.HasPrefix(path, blobsPath+"/"):
+		freed.Blobs = 1
+		if data, err := s.Stat(ctx, path+"/data"); err == nil {
+			freed.Bytes = data.Size()
 		}
-		return nil
-	})
-	if isNotFound(err) {
-		err = nil
+	case strings.Contains(path, "/_manifests/revisions/"):
+		freed.Manifests = 1
 	}
-	return all, err
+	if !s.dryRun {
+		if err := s.StorageDriver.Delete(ctx, path); err != nil {
+			return err
+		}
+	}
+	s.freed.Manifests += freed.Manifests
+	s.freed.Blobs += freed.Blobs
+	s.freed.Bytes += freed.Bytes
+	return nil
 }
 
 func isNotFound(err error) bool {

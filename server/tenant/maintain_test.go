@@ -2,12 +2,14 @@ package tenant_test
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/DownToZero-Cloud/docker-credential-dtz/server/tenant"
@@ -41,7 +43,9 @@ func TestAbandonedUploadsArePurged(t *testing.T) {
 	us.push("app", []byte("kept"))
 	old := us.want(http.StatusAccepted, "POST", "/v2/app/blobs/uploads/", nil).Get("Location")
 	theirOld := them.want(http.StatusAccepted, "POST", "/v2/app/blobs/uploads/", nil).Get("Location")
-	backdate(t, dir)
+	for _, id := range []string{mine, theirs} {
+		backdate(t, filepath.Join(dir, id), time.Now().Add(-8*24*time.Hour))
+	}
 	recent := us.want(http.StatusAccepted, "POST", "/v2/app/blobs/uploads/", nil).Get("Location")
 
 	// Another process, in which no context has an app.
@@ -55,19 +59,55 @@ func TestAbandonedUploadsArePurged(t *testing.T) {
 	us.want(http.StatusOK, "GET", "/v2/app/manifests/v1", nil)
 }
 
-// backdate lets all uploads have begun eight days ago.
-func backdate(t *testing.T, dir string) {
+// backdate lets a context's uploads have begun at a time.
+func backdate(t *testing.T, dir string, began time.Time) {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(dir, "*/docker/registry/v2/repositories/*/_uploads/*/startedat"))
+	files, err := filepath.Glob(filepath.Join(dir, "docker/registry/v2/repositories/*/_uploads/*/startedat"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("%v, %d uploads", err, len(files))
 	}
-	began := time.Now().Add(-8 * 24 * time.Hour).UTC().Format(time.RFC3339)
 	for _, file := range files {
-		if err := os.WriteFile(file, []byte(began), 0o600); err != nil {
+		if err := os.WriteFile(file, []byte(began.UTC().Format(time.RFC3339)), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
+}
+
+func TestPurgeRunsAtOnceAndDaily(t *testing.T) {
+	dir := t.TempDir()
+	apps := tenant.New(withStorage(inFolder(dir)))
+	upload := func(id string) {
+		newClient(t, apps, id).want(http.StatusAccepted, "POST", "/v2/app/blobs/uploads/", nil)
+	}
+	left := func() int {
+		folders, err := filepath.Glob(filepath.Join(dir, "*/docker/registry/v2/repositories/*/_uploads/*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(folders)
+	}
+	start := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) // of a bubble's time
+	upload(theirs)
+	backdate(t, filepath.Join(dir, theirs), start.Add(-6*24*time.Hour))
+	upload(mine)
+	backdate(t, filepath.Join(dir, mine), start.Add(-8*24*time.Hour))
+	synctest.Test(t, func(t *testing.T) {
+		go apps.RunPurge(t.Context())
+		synctest.Wait()
+		if n := left(); n != 1 {
+			t.Errorf("%d uploads are left at the start, want the one of six days", n)
+		}
+		time.Sleep(20 * time.Hour)
+		synctest.Wait()
+		if n := left(); n != 1 {
+			t.Errorf("%d uploads are left before it has had seven days, want 1", n)
+		}
+		time.Sleep(28 * time.Hour)
+		synctest.Wait()
+		if n := left(); n != 0 {
+			t.Errorf("%d uploads are left after eight days, want none", n)
+		}
+	})
 }
 
 func TestOneBrokenContextStopsNoOtherPurge(t *testing.T) {
@@ -75,7 +115,7 @@ func TestOneBrokenContextStopsNoOtherPurge(t *testing.T) {
 	apps := tenant.New(withStorage(inFolder(dir)))
 	us := newClient(t, apps, mine)
 	us.want(http.StatusAccepted, "POST", "/v2/app/blobs/uploads/", nil)
-	backdate(t, dir)
+	backdate(t, filepath.Join(dir, mine), time.Now().Add(-8*24*time.Hour))
 	broken := filepath.Join(dir, "context-broken01", "docker")
 	if err := os.MkdirAll(broken, 0o700); err != nil {
 		t.Fatal(err)
@@ -99,7 +139,19 @@ func TestCollectDeletesWhatNobodyRefersTo(t *testing.T) {
 	them.push("app", gone)
 	us.want(http.StatusAccepted, "DELETE", "/v2/app/manifests/"+digestOf(image(gone)), nil)
 
+	collect := func(untagged, dryRun bool) tenant.Collected {
+		t.Helper()
+		freed, err := apps.Collect(t.Context(), mine, untagged, dryRun)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return freed
+	}
+	would := collect(false, true)
 	freed, err := apps.Collect(t.Context(), mine, false, false)
+	if would != freed {
+		t.Errorf("freed %+v after a dry run had promised %+v", freed, would)
+	}
 	if want := (tenant.Collected{Blobs: 2, Bytes: int64(len(gone) + len(image(gone)))}); freed != want || err != nil {
 		t.Errorf("freed %+v, %v, want %+v: a manifest and its layer", freed, err, want)
 	}
@@ -112,18 +164,48 @@ func TestCollectDeletesWhatNobodyRefersTo(t *testing.T) {
 
 	// Moving a tag leaves a manifest without one.
 	us.push("other", []byte("newer"))
-	if freed, err := apps.Collect(t.Context(), mine, false, false); freed.Blobs != 0 || err != nil {
-		t.Errorf("freed %+v, %v, want nothing: the manifest can be had by its digest", freed, err)
+	if freed := collect(false, false); freed != (tenant.Collected{}) {
+		t.Errorf("freed %+v, want nothing: the manifest can be had by its digest", freed)
 	}
-	if freed, err := apps.Collect(t.Context(), mine, true, false); freed.Blobs != 2 || err != nil {
-		t.Errorf("freed %+v, %v, want the manifest without a tag and its layer", freed, err)
+	want := tenant.Collected{Manifests: 1, Blobs: 2, Bytes: int64(len(kept) + len(image(kept)))}
+	for _, dryRun := range []bool{true, false} {
+		if freed := collect(true, dryRun); freed != want {
+			t.Errorf("freed %+v, want %+v: the manifest without a tag and its layer", freed, want)
+		}
 	}
+	if freed := collect(true, false); freed != (tenant.Collected{}) {
+		t.Errorf("freed %+v the second time, want nothing", freed)
+	}
+	newClient(t, tenant.New(config), mine).want(http.StatusOK, "GET", "/v2/other/manifests/v1", nil)
+}
+
+// The images of an index have no tags of their own.
+func TestCollectKeepsWhatAnIndexRefersTo(t *testing.T) {
+	config := withStorage(inFolder(t.TempDir()))
+	us := newClient(t, tenant.New(config), mine)
+	blob := []byte("for one platform")
+	us.push("app", blob)
+	const indexType = "application/vnd.oci.image.index.v1+json"
+	index := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":"%s","manifests":[{"mediaType":"%s","size":%d,"digest":"%s","platform":{"architecture":"amd64","os":"linux"}}]}`,
+		indexType, manifestType, len(image(blob)), digestOf(image(blob)))
+	us.want(http.StatusCreated, "PUT", "/v2/app/manifests/all", index, "Content-Type: "+indexType)
+	us.want(http.StatusAccepted, "DELETE", "/v2/app/manifests/v1", nil) // the tag
+	if freed, err := tenant.New(config).Collect(t.Context(), mine, true, false); freed != (tenant.Collected{}) || err != nil {
+		t.Errorf("freed %+v, %v, want nothing", freed, err)
+	}
+	us = newClient(t, tenant.New(config), mine)
+	us.want(http.StatusOK, "GET", "/v2/app/manifests/"+digestOf(image(blob)), nil)
+	us.want(http.StatusOK, "GET", "/v2/app/blobs/"+digestOf(blob), nil)
 }
 
 func TestCollectWhereNothingIs(t *testing.T) {
 	apps := tenant.New(withStorage(inFolder(t.TempDir())))
 	if freed, err := apps.Collect(t.Context(), mine, true, false); freed != (tenant.Collected{}) || err != nil {
 		t.Errorf("freed %+v, %v, want nothing and no error", freed, err)
+	}
+	newClient(t, apps, mine).want(http.StatusAccepted, "POST", "/v2/app/blobs/uploads/", nil)
+	if freed, err := apps.Collect(t.Context(), mine, true, false); freed != (tenant.Collected{}) || err != nil {
+		t.Errorf("of an upload that is not finished: freed %+v, %v, want nothing and no error", freed, err)
 	}
 	if _, err := apps.Collect(t.Context(), "../elsewhere", true, false); err == nil {
 		t.Error("a path is taken for a context")

@@ -53,16 +53,12 @@ seven days.`,
 			}
 			var errs []error
 			for _, id := range ids {
-				if dryRun {
-					fmt.Fprintf(cmd.OutOrStdout(), "%s would lose:\n", id)
-				}
 				freed, err := apps.Collect(cmd.Context(), id, untagged, dryRun)
-				switch {
-				case err != nil: // the other contexts have no part in it
+				if err != nil { // the other contexts have no part in it
 					errs = append(errs, fmt.Errorf("%s: %w", id, err))
-				case !dryRun:
-					fmt.Fprintf(cmd.OutOrStdout(), "%s: %d blobs deleted, %s freed\n", id, freed.Blobs, size(freed.Bytes))
+					continue
 				}
+				fmt.Fprintln(cmd.OutOrStdout(), report(id, freed, untagged, dryRun))
 			}
 			return errors.Join(errs...)
 		},
@@ -84,6 +80,19 @@ func configRequired(file *string) cobra.PositionalArgs {
 		}
 		return cobra.NoArgs(cmd, args)
 	}
+}
+
+// report is one line about one context.
+func report(id string, freed tenant.Collected, untagged, dryRun bool) string {
+	what := fmt.Sprintf("%d blobs", freed.Blobs)
+	if untagged {
+		what = fmt.Sprintf("%d manifests and %s", freed.Manifests, what)
+	}
+	verb := "deleted"
+	if dryRun {
+		verb = "would be deleted"
+	}
+	return fmt.Sprintf("%s: %s %s, %s freed", id, what, verb, size(freed.Bytes))
 }
 
 // size is a number of bytes as people read it.

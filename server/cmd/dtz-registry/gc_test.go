@@ -77,12 +77,21 @@ func TestGC(t *testing.T) {
 	if err := unlock(); err != nil {
 		t.Fatal(err)
 	}
+	dryRun := "context-abc12345: 3 blobs would be deleted, 1.0 MiB freed\ncontext-def67890: 0 blobs would be deleted, 0 B freed\n"
+	for range 2 {
+		if code, stdout, stderr := gc("--dry-run"); code != 0 || stdout != dryRun {
+			t.Errorf("a dry run: %d %s%s, want 0 %s", code, stdout, stderr, dryRun)
+		}
+	}
 	code, stdout, stderr := gc()
 	if want := "context-abc12345: 3 blobs deleted, 1.0 MiB freed\ncontext-def67890: 0 blobs deleted, 0 B freed\n"; code != 0 || stdout != want {
 		t.Errorf("%d %s%s, want 0 %s", code, stdout, stderr, want)
 	}
 	if code, stdout, _ := gc("--context", "def67890"); code != 0 || stdout != "def67890: 0 blobs deleted, 0 B freed\n" {
 		t.Errorf("one context: %d %s", code, stdout)
+	}
+	if code, stdout, _ := gc("--context", "def67890", "--delete-untagged"); code != 0 || stdout != "def67890: 0 manifests and 0 blobs deleted, 0 B freed\n" {
+		t.Errorf("with what has no tag: %d %s", code, stdout)
 	}
 	if code, _, stderr := gc("--context", "../etc"); code != 1 || !strings.Contains(stderr, "not a context id") {
 		t.Errorf("a path for a context: %d %s, want 1", code, stderr)
