@@ -11,45 +11,29 @@ import (
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/registry"
 )
 
-// Any http.Handler becomes a registry for one context's people.
-func Example() {
+// Five lines make any http.Handler the registry of one context's people.
+func ExampleHandler() {
+	verifier := newVerifier()
 	images := http.NotFoundHandler()
 
-	verifier, err := registry.NewVerifier(registry.Config{
-		Issuer: platform.Issuer, Audience: platform.Issuer, Keys: []registry.Key{registry.PlatformKey()},
-	})
-	if err != nil {
-		log.Fatal(err)
-	}
-	server := httptest.NewServer(&registry.Handler{
+	var server http.Server
+	server.Handler = &registry.Handler{
 		Authenticator: &registry.Authenticator{Verifier: verifier},
 		Policy:        registry.Policy{Contexts: []string{"context-abc12345"}},
 		Next:          images,
-	})
-	defer server.Close()
-
-	response, err := http.Get(server.URL + "/v2/")
-	if err != nil {
-		log.Fatal(err)
 	}
-	defer response.Body.Close()
-	fmt.Println(response.Status)
-	fmt.Println(response.Header.Get("WWW-Authenticate"))
+
+	w := httptest.NewRecorder()
+	server.Handler.ServeHTTP(w, httptest.NewRequest("GET", "/v2/", nil))
+	fmt.Println(w.Code, w.Header().Get("WWW-Authenticate"))
 	// Output:
-	// 401 Unauthorized
-	// Basic realm="dtz.rocks"
+	// 401 Basic realm="dtz.rocks"
 }
 
 // Caddy asks at /verify whether it may pass a push on.
 func ExampleForwardAuth() {
-	verifier, err := registry.NewVerifier(registry.Config{
-		Issuer: platform.Issuer, Audience: platform.Issuer, Keys: []registry.Key{registry.PlatformKey()},
-	})
-	if err != nil {
-		log.Fatal(err)
-	}
 	http.Handle("/verify", &registry.ForwardAuth{
-		Authenticator:  &registry.Authenticator{Verifier: verifier},
+		Authenticator:  &registry.Authenticator{Verifier: newVerifier()},
 		Policy:         registry.Policy{Contexts: []string{"context-abc12345"}},
 		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
 	})
@@ -62,4 +46,14 @@ func ExampleForwardAuth() {
 	http.DefaultServeMux.ServeHTTP(answer, question)
 	fmt.Println(answer.Code, answer.Header().Get("WWW-Authenticate"))
 	// Output: 401 Basic realm="dtz.rocks"
+}
+
+func newVerifier() *registry.Verifier {
+	verifier, err := registry.NewVerifier(registry.Config{
+		Issuer: platform.Issuer, Audience: platform.Issuer, Keys: []registry.Key{registry.PlatformKey()},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	return verifier
 }
