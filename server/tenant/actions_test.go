@@ -117,15 +117,18 @@ func TestActionsAreAtLeastDistributions(t *testing.T) {
 			h.ServeHTTP(httptest.NewRecorder(), r)
 		}
 	}
-	// All there is in short paths, and in long ones what the router has to
-	// tell apart.
-	forPaths([]string{
-		"", "..", "%2e%2e", "app", "UPPER", "example.com:5000", "app%2Fmanifests%2Fv1", "_catalog",
-		"manifests", "blobs", "uploads", "tags", "list", digest, "7c1e.5c=", "v1%3A",
-	}, 3, ask)
+	odd := []string{"", "..", "%2e%2e", "UPPER", "example.com:5000", "app%2Fmanifests%2Fv1", "7c1e.5c=", "v1%3A", "list", "uploads", digest}
+	for _, name := range append(odd, "app", "team/app", "manifests") {
+		for _, kind := range []string{"manifests", "blobs", "blobs/uploads", "blobs%2fuploads", "tags", "referrers", "_catalog"} {
+			for _, last := range append(odd, "v1") {
+				ask("/v2/" + name + "/" + kind + "/" + last)
+			}
+		}
+	}
+	// What the router has to tell apart.
+	forPaths([]string{"manifests", "tags", "list", "_catalog"}, 3, ask)
 	forPaths([]string{"manifests", "blobs", "uploads"}, 6, ask)
-	forPaths([]string{"manifests", "blobs", "uploads"}, 5, func(path string) { ask(path + "/" + digest) })
-	forPaths([]string{"manifests", "tags", "list", "_catalog"}, 4, ask)
+	forPaths([]string{"manifests", "blobs", "uploads"}, 5, func(path string) { ask(strings.TrimSuffix(path, "/") + "/" + digest) })
 	for route, does := range distributionDoes {
 		for method := range does {
 			if alike[served{route, method}] == 0 {
