@@ -325,7 +325,7 @@ func (f *front) testRefusals(t *testing.T) {
 		uri     string
 		header  string
 		status  int
-		message string // of the OCI error body, for statuses but 401
+		message string // in the OCI error body; "" is not looked at
 	}{
 		{"no credential", "GET", "/v2/", "", 401, ""},
 		{"a token that is none", "GET", "/v2/", "Authorization: Bearer x", 401, ""},
@@ -339,6 +339,7 @@ func (f *front) testRefusals(t *testing.T) {
 		{"an escaped slash", "GET", "/v2/hello%2fworld/tags/list", good, 403, "nothing but the registry's API is served here"},
 		{"two slashes", "GET", "/v2//_catalog", good, 403, "nothing but the registry's API is served here"},
 		{"a key in the query", "GET", "/v2/?apiKey=" + key, "", 400, ""},
+		{"a key in the query behind an empty one", "GET", "/v2/?apiKey=&apiKey=" + key, good, 400, ""},
 		{"a key in the query and a token", "GET", "/v2/?n=1&apiKey=" + key, good, 400, ""},
 	} {
 		var header []string
@@ -346,7 +347,7 @@ func (f *front) testRefusals(t *testing.T) {
 			header = []string{tt.header}
 		}
 		a := f.do(t, tt.method, tt.uri, header...)
-		if a.status != tt.status || a.message != tt.message && !(f.nginx && tt.status == 401) && tt.message != "" {
+		if a.status != tt.status || tt.message != "" && a.message != tt.message {
 			t.Errorf("%s: %d %s, want %d %s", tt.name, a.status, a.body, tt.status, tt.message)
 		}
 		if tt.status == 401 && !slices.Equal(a.header["Www-Authenticate"], []string{`Basic realm="dtz.rocks"`}) {
