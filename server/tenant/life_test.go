@@ -297,7 +297,7 @@ func heap() int {
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	return int(m.HeapInuse)
+	return int(m.HeapAlloc)
 }
 
 func BenchmarkFirstRequest(b *testing.B) {
