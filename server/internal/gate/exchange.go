@@ -22,12 +22,13 @@ func Exchange(client *oauth.Client) func(ctx context.Context, apiKey, contextID 
 	}
 }
 
-// isRefusal reports whether status is for good, so that the same key is no
-// better later: a key may also be malformed (400, 422) or gone (404).
+// isRefusal reports whether status is the service's word on the key: that it is
+// malformed (400, 422), unknown (401) or may not (403). Any other, such as the
+// 404 of a wrong address, says nothing about it.
 func isRefusal(status int) bool {
 	switch status {
-	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
-		return false
+	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusUnprocessableEntity:
+		return true
 	}
-	return status/100 == 4
+	return false
 }

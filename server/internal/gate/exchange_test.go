@@ -51,11 +51,12 @@ func TestWhatTheIdentityServiceSaysOfAKey(t *testing.T) {
 		http.StatusBadRequest:          http.StatusUnauthorized,
 		http.StatusUnauthorized:        http.StatusUnauthorized,
 		http.StatusForbidden:           http.StatusUnauthorized,
-		http.StatusNotFound:            http.StatusUnauthorized,
 		http.StatusUnprocessableEntity: http.StatusUnauthorized,
 
 		http.StatusOK:                  http.StatusServiceUnavailable, // and no token in it
 		http.StatusFound:               http.StatusServiceUnavailable,
+		http.StatusNotFound:            http.StatusServiceUnavailable,
+		http.StatusMethodNotAllowed:    http.StatusServiceUnavailable,
 		http.StatusRequestTimeout:      http.StatusServiceUnavailable,
 		http.StatusTooEarly:            http.StatusServiceUnavailable,
 		http.StatusTooManyRequests:     http.StatusServiceUnavailable,
