@@ -179,6 +179,7 @@ func refused(token string, err error) (*findings, error) {
 	f := claimed(token)
 	if e, ok := errors.AsType[*registry.TokenError](err); ok {
 		f.Rule, f.Reason = string(e.Rule), e.Why
+		f.Verified = isAboutClaims(e.Rule)
 		return f, nil
 	}
 	e, ok := errors.AsType[*registry.Error](err)
@@ -192,6 +193,17 @@ func refused(token string, err error) (*findings, error) {
 	}
 	f.Reason = e.Error()
 	return f, nil
+}
+
+// isAboutClaims reports whether a rule is asked only after the signature has
+// been found good, and the claims to be readable in one way.
+func isAboutClaims(rule registry.Rule) bool {
+	switch rule {
+	case registry.RuleIssuer, registry.RuleAudience, registry.RuleSubject, registry.RuleContext, registry.RuleRoles,
+		registry.RuleContexts, registry.RuleIssuedAt, registry.RuleExpiry, registry.RuleExpired, registry.RuleNotBefore:
+		return true
+	}
+	return false
 }
 
 // claimed is what a token says of itself, as far as that can be read.

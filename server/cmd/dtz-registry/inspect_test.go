@@ -125,6 +125,18 @@ func TestInspectJSON(t *testing.T) {
 	if code != 0 || stdout != want {
 		t.Errorf("%d %s, want 0 %s", code, stdout, want)
 	}
+	// A claim is looked at only in a token whose signature is good.
+	past := []string{"--at", "2026-11-25T09:01:00Z", "--output", "json"}
+	signed, signature, _ := strings.Cut(i.token[strings.IndexByte(i.token, '.')+1:], ".")
+	forged := i.token[:strings.IndexByte(i.token, '.')+1] + signed + "." + strings.Repeat("A", len(signature))
+	for token, want := range map[string]string{
+		i.token: `{"admitted":false,"rule":"expired","reason":"in the past","verified":true,"identity":"identity-bob00001"`,
+		forged:  `{"admitted":false,"rule":"signature","reason":"made with another key, or for another text","verified":false,"identity":"identity-bob00001"`,
+	} {
+		if code, stdout, _ := i.run(`contexts: ["*"]`, token, past...); code != 1 || !strings.HasPrefix(stdout, want) {
+			t.Errorf("%d %s, want 1 %s", code, stdout, want)
+		}
+	}
 	code, stdout, _ = i.run(`contexts: [context-zzz99999]`, i.token, "--output", "json")
 	var f struct {
 		Admitted, Verified bool

@@ -11,8 +11,12 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/distribution/distribution/v3/configuration"
 	"go.yaml.in/yaml/v3"
@@ -103,7 +107,8 @@ func (r *reader) parse(data []byte) *Config {
 	c := defaults()
 	root, err := document(data)
 	if err != nil {
-		r.problems = append(r.problems, fmt.Errorf("%s: %w", r.file, err))
+		line, what := syntaxError(err, data)
+		r.problem(&yaml.Node{Line: line}, "this file", "%s", what)
 		return nil
 	}
 	r.config(root, c)
@@ -125,12 +130,41 @@ func document(data []byte) (*yaml.Node, error) {
 	case errors.Is(err, io.EOF):
 		return &yaml.Node{Kind: yaml.MappingNode, Line: 1}, nil
 	case err != nil:
-		return nil, errors.New(strings.TrimPrefix(err.Error(), "yaml: "))
+		return nil, err
 	}
-	if err := decoder.Decode(&second); !errors.Is(err, io.EOF) {
-		return nil, errors.New("more than one YAML document")
+	switch err := decoder.Decode(&second); {
+	case errors.Is(err, io.EOF):
+		return doc.Content[0], nil
+	case err != nil:
+		return nil, err
 	}
-	return doc.Content[0], nil
+	return nil, fmt.Errorf("yaml: line %d: more than one document", second.Line)
+}
+
+var syntax = regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )?(.*)`)
+
+// syntaxError is where the parser stopped, and why. It tells the line only if
+// that is not the first, and if it got as far as lines.
+func syntaxError(err error, data []byte) (line int, what string) {
+	found := syntax.FindStringSubmatch(err.Error())
+	line, what = 1, found[2]
+	at := -1
+	if name, isAlias := strings.CutPrefix(what, "unknown anchor '"); isAlias {
+		name, _, _ = strings.Cut(name, "'")
+		at = bytes.Index(data, []byte("*"+name))
+		// It may be a password without quotes.
+		what = "an alias to nothing; put quotes around a text that begins with *"
+	} else if found[1] == "" {
+		at = bytes.IndexFunc(data, func(c rune) bool {
+			return c == utf8.RuneError || unicode.IsControl(c) && !strings.ContainsRune("\t\r\n\u0085", c)
+		})
+	}
+	if n, err := strconv.Atoi(found[1]); err == nil {
+		line = n
+	} else if at >= 0 {
+		line += bytes.Count(data[:at], []byte("\n"))
+	}
+	return line, what
 }
 
 func (r *reader) config(root *yaml.Node, c *Config) {

@@ -1,18 +1,23 @@
 package config
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
+	"maps"
 	"math/big"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -137,6 +142,7 @@ func TestProblemsNameFileAndLine(t *testing.T) {
 	writeKey(t, filepath.Join(mkdir(t, dir, "other"), "good.pem"), 2048)
 	broken := write(t, filepath.Join(dir, "deny.json"), `{"identity": []}`)
 	certificate, _ := writeCertificate(t, dir)
+	weakCertificate, weakKey := writeWeakCertificate(t, mkdir(t, dir, "weak"))
 	withVerification := func(line string) string {
 		return "verification:\n  contexts: [context-abc12345]\n  " + line + "\n"
 	}
@@ -184,6 +190,12 @@ func TestProblemsNameFileAndLine(t *testing.T) {
 		{"a role of a kind that is not", withVerification(`roles: {write: []}`), "3", "verification.roles.write: unknown key"},
 		{"an address without port", minimal + "listen: 127.0.0.1\n", "2", "listen: want an address and a port"},
 		{"a port that is a name", minimal + "listen: 127.0.0.1:http\n", "2", "listen: want an address and a port"},
+		{"an address with the length of its network", minimal + "trusted_proxies: [10.0.0.1/8]\n", "2", "trusted_proxies[0]: is more than one address: want 10.0.0.0/8 for the range, 10.0.0.1 for"},
+		{"a range of IPv4 in IPv6", minimal + "trusted_proxies: [\"::ffff:10.0.0.0/104\"]\n", "2", "trusted_proxies[0]: want a range of IPv4 as such"},
+		{"a key with a line break", minimal + "\"a\\nb: c\": 1\n", "2", "a?b: c: unknown key"},
+		{"a file with a line break", withVerification(`deny_list: "no\nwhere"`), "3", "no?where: "},
+		{"a merge", minimal + "<<: {listen: \":80\"}\n", "2", "<<: unknown key"},
+		{"a TLS key that is weak", minimal + "tls: {certificate: " + weakCertificate + ", key: " + weakKey + "}\n", "2", "has 1024 bits, want 2048 or more"},
 		{"a proxy that is a name", minimal + "trusted_proxies: [proxy.example]\n", "2", "trusted_proxies[0]: want an IP address"},
 		{"a certificate without key", minimal + "tls: {certificate: " + certificate + "}\n", "2", "tls: want both"},
 		{"a certificate with another's key", minimal + "tls: {certificate: " + certificate + ", key: " + filepath.Join(dir, "another.key") + "}\n", "2", "tls: "},
@@ -197,6 +209,13 @@ func TestProblemsNameFileAndLine(t *testing.T) {
 		{"a pull-through cache", minimal + "registry: {proxy: {remoteurl: https://registry-1.docker.io}}\n", "2", "registry.proxy: cannot be set"},
 		{"storage middleware", minimal + "registry: {middleware: {storage: []}}\n", "2", "registry.middleware: cannot be set"},
 		{"a storage that is not built in", minimal + "registry: {storage: {swift: {}}}\n", "2", "registry.storage.swift: unknown key"},
+		{"a storage that is a string", minimal + "registry: {storage: {filesystem: /images}}\n", "2", "registry.storage.filesystem: want a mapping"},
+		{"a storage that is a list", minimal + "registry: {storage: {filesystem: [/images]}}\n", "2", "registry.storage.filesystem: want a mapping"},
+		{"a storage of another registry's", minimal + "registry:\n  storage: &s {inmemory: {}}\n  catalog: *s\n", "4", "registry.catalog: want no alias"},
+		{"a storage that is an alias", minimal + "registry:\n  http: &h {}\n  storage: {filesystem: *h}\n", "4", "registry.storage.filesystem: want a mapping"},
+		{"a parameter that its driver does not know", minimal + "registry: {storage: {s3: {region: here, bucket: images, encrpyt: true}}}\n", "2", "registry.storage.s3.encrpyt: unknown key"},
+		{"a parameter that is a list", minimal + "registry: {storage: {filesystem: {rootdirectory: [/images]}}}\n", "2", "registry.storage.filesystem.rootdirectory: want a single value"},
+		{"purging that comes in by a merge", minimal + "registry: {storage: {inmemory: {}, maintenance: {<<: {uploadpurging: {enabled: false}}}}}\n", "2", "registry.storage.maintenance.<<: unknown key"},
 		{"two storages", minimal + "registry: {storage: {inmemory: {}, filesystem: {rootdirectory: /tmp}}}\n", "2", "registry.storage: want one kind of storage"},
 		{"no storage at all", minimal + "registry: {storage: {}}\n", "2", "registry.storage: want one kind of storage"},
 		{"a key that distribution does not know", minimal + "registry: {http: {secrt: x}}\n", "2", "registry.http.secrt: unknown key"},
@@ -233,14 +252,61 @@ func TestAllProblemsAtOnce(t *testing.T) {
 }
 
 func TestNotYAML(t *testing.T) {
-	for name, text := range map[string]string{
-		"a tab":         "verification:\n\tissuer: x\n",
-		"two documents": minimal + "---\n" + minimal,
-		"no text":       "\x00\x01",
+	for _, tt := range []struct{ name, text, want string }{
+		{"a tab", "verification:\n\tissuer: x\n", "dtz.yaml:2: this file: found character that cannot start any token"},
+		{"two documents", minimal + "---\n" + minimal, "dtz.yaml:2: this file: more than one document"},
+		{"a second document that is no YAML", minimal + "---\n[\n", "dtz.yaml:3: this file: "},
+		{"no text", minimal + "\x00\x01", "dtz.yaml:2: this file: control characters are not allowed"},
+		{"not UTF-8", minimal + "\n\xff\xff", "dtz.yaml:3: this file: "},
+		{"half a list", "[", "dtz.yaml:1: this file: "},
+		{"a password that is an alias", minimal + "registry: {http: {secret: *canary}}\n", "dtz.yaml:2: this file: an alias to nothing"},
 	} {
-		if c, _, err := parse("dtz.yaml", text); err == nil || !strings.HasPrefix(err.Error(), "dtz.yaml: ") {
-			t.Errorf("%s: %+v, %v, want an error that names the file", name, c, err)
+		if c, _, err := parse("dtz.yaml", tt.text); err == nil || !strings.HasPrefix(err.Error(), tt.want) || strings.Contains(err.Error(), "canary") {
+			t.Errorf("%s: %+v, %v, want %s", tt.name, c, err, tt.want)
 		}
+	}
+}
+
+// Distribution's drivers pass over what they do not know in silence, so that
+// what they know has to be known here.
+func TestParametersAreTheDrivers(t *testing.T) {
+	dir, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "github.com/distribution/distribution/v3").Output()
+	if err != nil {
+		t.Skip("the source of distribution is not at hand: ", err)
+	}
+	name := regexp.MustCompile(`(?:parameters(?:\[|, ?)|mapstructure:)"([a-z0-9_]+)"`)
+	for driver, kind := range map[string]string{"filesystem": "filesystem", "s3-aws": "s3", "gcs": "gcs", "azure": "azure"} {
+		files, err := filepath.Glob(filepath.Join(strings.TrimSpace(string(dir)), "registry/storage/driver", driver, "*.go"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("no source of %s (%v)", driver, err)
+		}
+		asked := map[string]bool{}
+		for _, file := range files {
+			if strings.HasSuffix(file, "_test.go") {
+				continue
+			}
+			source, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, found := range name.FindAllStringSubmatch(string(source), -1) {
+				asked[found[1]] = true
+			}
+		}
+		known := map[string]bool{}
+		for _, name := range slices.Concat(parameters[kind], parameters[kind+".credentials"]) {
+			known[name] = true
+		}
+		if !maps.Equal(asked, known) {
+			t.Errorf("%s: known are %v, the driver asks for %v", kind, slices.Sorted(maps.Keys(known)), slices.Sorted(maps.Keys(asked)))
+		}
+	}
+}
+
+func TestEverybodyIsATrustedProxy(t *testing.T) {
+	_, warnings, err := parse("dtz.yaml", minimal+"trusted_proxies: [10.0.0.1, 0.0.0.0/0]\n")
+	if err != nil || len(warnings) != 1 || !strings.HasPrefix(string(warnings[0]), "dtz.yaml:2: trusted_proxies[1]: whoever connects") {
+		t.Errorf("warnings %v, %v, want one", warnings, err)
 	}
 }
 
@@ -367,6 +433,9 @@ func TestErrorsQuoteNoSecret(t *testing.T) {
 	}
 }
 
+// breaks are what YAML 1.1 takes for an end of a line.
+var breaks = strings.NewReplacer("\r", "\n", "\u0085", "\n", "\u2028", "\n", "\u2029", "\n")
+
 // Whatever the file says, the answer is a configuration that works, or an error
 // that says where.
 func FuzzParse(f *testing.F) {
@@ -374,6 +443,7 @@ func FuzzParse(f *testing.F) {
 	f.Add(minimal)
 	f.Add(minimal + "registry: {storage: {s3: {region: here, bucket: images, secretkey: x}}, http: {secret: x, headers: {a: [b]}}}\n")
 	f.Add("verification: {contexts: [\"*\"], roles: {pull: [\"https://dtz.rocks/{context_id}\"]}, leeway: 0s}\ntrusted_proxies: [::1]\n")
+	f.Add(minimal + "registry: {storage: {filesystem: /x}}\n---\n\"a\\nb\": *c\n")
 	f.Add("a: &a [*a]\n<<: {b: c}\n? [x]\n: y\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		// Reading files is not what is tried here, and some, like a terminal,
@@ -386,8 +456,11 @@ func FuzzParse(f *testing.F) {
 		c, _, err := parse("/dev/null/dtz.yaml", text)
 		if err != nil {
 			for problem := range strings.SplitSeq(err.Error(), "\n") {
-				if !strings.HasPrefix(problem, "/dev/null/dtz.yaml:") {
-					t.Errorf("%q: %q names no file", text, problem)
+				where, isThere := strings.CutPrefix(problem, "/dev/null/dtz.yaml:")
+				number, _, _ := strings.Cut(where, ": ")
+				line, err := strconv.Atoi(number)
+				if !isThere || err != nil || line < 1 || line > 1+strings.Count(breaks.Replace(text), "\n") {
+					t.Errorf("%q: %q names no line of the file", text, problem)
 				}
 			}
 			return
@@ -462,10 +535,25 @@ func writeTLSKey(t *testing.T, name string) (*ecdsa.PrivateKey, string) {
 func writeCertificate(t *testing.T, dir string) (certificate, key string) {
 	t.Helper()
 	private, key := writeTLSKey(t, filepath.Join(dir, "tls.key"))
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
+	return writeCertificateOf(t, dir, private), key
+}
+
+func writeWeakCertificate(t *testing.T, dir string) (certificate, key string) {
+	t.Helper()
+	private, err := rsa.GenerateKey(rand.Reader, 1024)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return writePEM(t, filepath.Join(dir, "tls.crt"), "CERTIFICATE", der), key
+	key = writePEM(t, filepath.Join(dir, "tls.key"), "RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(private))
+	return writeCertificateOf(t, dir, private), key
+}
+
+func writeCertificateOf(t *testing.T, dir string, private crypto.Signer) string {
+	t.Helper()
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return writePEM(t, filepath.Join(dir, "tls.crt"), "CERTIFICATE", der)
 }

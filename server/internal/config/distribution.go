@@ -44,11 +44,35 @@ var ours = map[string]string{
 // drivers are the kinds of storage that are built in.
 var drivers = []string{"filesystem", "inmemory", "s3", "gcs", "azure"}
 
-// beside are keys of storage that are no kinds.
-var beside = []string{"cache", "delete", "maintenance", "redirect", "tag"}
+// parameters are what the mappings below storage may hold. A driver passes over
+// others in silence, so that a misspelled "encrypt" would leave images in the
+// clear.
+var parameters = map[string][]string{
+	"filesystem": {"rootdirectory", "maxthreads"},
+	"inmemory":   {},
+	"s3": {
+		"accesskey", "secretkey", "region", "regionendpoint", "redirectendpoint", "forcepathstyle", "bucket", "encrypt", "keyid",
+		"secure", "skipverify", "v4auth", "chunksize", "multipartcopychunksize", "multipartcopymaxconcurrency",
+		"multipartcopythresholdsize", "rootdirectory", "storageclass", "objectacl", "useragent", "usedualstack", "accelerate",
+		"usefipsendpoint", "loglevel",
+	},
+	"gcs": {"bucket", "rootdirectory", "chunksize", "keyfile", "credentials", "useragent", "maxconcurrency"},
+	"azure": {
+		"credentials", "container", "accountname", "accountkey", "connectionstring", "realm", "rootdirectory", "serviceurl",
+		"max_retries", "retry_delay", "skipverify",
+	},
+	"azure.credentials": {"type", "clientid", "tenantid", "secret"},
+
+	"cache":                {},
+	"delete":               {},
+	"redirect":             {},
+	"maintenance":          {"readonly", "uploadpurging"},
+	"maintenance.readonly": {"enabled"},
+	"tag":                  {"concurrencylimit"},
+}
 
 // secrets are keys whose values are secret.
-var secrets = []string{"secret", "secretkey", "sessiontoken", "accountkey", "password", "private_key", "credentials"}
+var secrets = []string{"secret", "secretkey", "accountkey", "connectionstring", "private_key"}
 
 // registry reads distribution's own configuration, which may be missing, and
 // completes it.
@@ -160,12 +184,15 @@ func (r *reader) unknownField(n *yaml.Node, path string, t reflect.Type) {
 func (r *reader) storage(n *yaml.Node, path string) {
 	var kinds []string
 	known := fields{}
-	for _, name := range slices.Concat(drivers, beside) {
+	for name := range parameters {
+		if strings.Contains(name, ".") {
+			continue
+		}
 		known[name] = func(n *yaml.Node, path string) {
 			if slices.Contains(drivers, name) {
 				kinds = append(kinds, name)
 			}
-			r.storageField(n, path)
+			r.parameter(n, path)
 		}
 	}
 	before := len(r.problems)
@@ -176,21 +203,30 @@ func (r *reader) storage(n *yaml.Node, path string) {
 	}
 }
 
-func (r *reader) storageField(n *yaml.Node, path string) {
+// parameter is a mapping below storage, or a single value in one.
+func (r *reader) parameter(n *yaml.Node, path string) {
 	if why, isOurs := ours[strings.TrimPrefix(path, "registry.")]; isOurs {
 		r.problem(n, path, "cannot be set: %s", why)
 		return
 	}
 	r.noteSecret(n, path)
-	if n.Kind == yaml.AliasNode {
-		r.problem(n, path, "want no alias")
+	name := strings.TrimPrefix(path, "registry.storage.")
+	names, isMapping := parameters[name]
+	if name == "gcs.credentials" && n.Kind == yaml.MappingNode { // whatever Google puts there
+		isMapping = true
+		for i := 0; i < len(n.Content); i += 2 {
+			names = append(names, n.Content[i].Value)
+		}
 	}
-	if n.Kind != yaml.MappingNode {
+	if !isMapping {
+		if n.Kind != yaml.ScalarNode {
+			r.problem(n, path, "want a single value")
+		}
 		return
 	}
 	known := fields{}
-	for i := 0; i < len(n.Content); i += 2 {
-		known[n.Content[i].Value] = r.storageField
+	for _, name := range names {
+		known[name] = r.parameter
 	}
 	r.mapping(n, path, known)
 }
@@ -198,7 +234,9 @@ func (r *reader) storageField(n *yaml.Node, path string) {
 // noteSecret takes note that there is a secret in the file.
 func (r *reader) noteSecret(n *yaml.Node, path string) {
 	key := path[strings.LastIndexByte(path, '.')+1:]
-	if slices.Contains(secrets, key) && !isNull(n) && n.Value != "" {
+	isSecret := slices.Contains(secrets, key) && n.Value != "" ||
+		path == "registry.notifications.endpoints.headers" // Authorization is among them
+	if isSecret && !isNull(n) {
 		r.hasSecret = true
 	}
 }

@@ -1,11 +1,14 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
+	"unicode"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -20,11 +23,22 @@ type reader struct {
 }
 
 func (r *reader) problem(n *yaml.Node, path, format string, args ...any) {
-	r.problems = append(r.problems, fmt.Errorf("%s:%d: %s: %s", r.file, n.Line, path, fmt.Sprintf(format, args...)))
+	r.problems = append(r.problems, errors.New(r.say(n, path, format, args...)))
 }
 
 func (r *reader) warn(n *yaml.Node, path, format string, args ...any) {
-	r.warnings = append(r.warnings, Warning(fmt.Sprintf("%s:%d: %s: %s", r.file, n.Line, path, fmt.Sprintf(format, args...))))
+	r.warnings = append(r.warnings, Warning(r.say(n, path, format, args...)))
+}
+
+// say is one line. Keys and names of files are whatever the file says, line
+// breaks included.
+func (r *reader) say(n *yaml.Node, path, format string, args ...any) string {
+	return fmt.Sprintf("%s:%d: %s", r.file, n.Line, strings.Map(func(c rune) rune {
+		if unicode.IsControl(c) {
+			return '?'
+		}
+		return c
+	}, path+": "+fmt.Sprintf(format, args...)))
 }
 
 // fields are what a mapping may hold.
@@ -45,7 +59,7 @@ func (r *reader) mapping(n *yaml.Node, path string, known fields) (ok bool) {
 		name := join(path, key.Value)
 		read, ok := known[key.Value]
 		switch {
-		case key.Kind != yaml.ScalarNode || !ok:
+		case key.Kind != yaml.ScalarNode || !ok || key.ShortTag() == "!!merge":
 			r.problem(key, name, "unknown key")
 		case lines[key.Value] > 0:
 			r.problem(key, name, "again; it stands in line %d already", lines[key.Value])
@@ -167,7 +181,15 @@ func (r *reader) prefixes(n *yaml.Node, path string) (prefixes []netip.Prefix) {
 			r.problem(n, path, "want an IP address or a range of them, like 10.0.0.1 or 10.0.0.0/8")
 			return
 		}
-		prefixes = append(prefixes, prefix.Masked())
+		switch {
+		case prefix.Addr().Is4In6():
+			r.problem(n, path, "want a range of IPv4 as such, like 10.0.0.0/8")
+		case prefix != prefix.Masked():
+			r.problem(n, path, "is more than one address: want %v for the range, %v for the address", prefix.Masked(), prefix.Addr())
+		case prefix.Bits() == 0:
+			r.warn(n, path, "whoever connects is trusted to say who asks for what")
+		}
+		prefixes = append(prefixes, prefix)
 	})
 	return prefixes
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/rsa"
 	"crypto/tls"
 	"os"
 	"strings"
@@ -20,6 +21,8 @@ const (
 	maxLeeway = 10 * time.Minute
 	// maxAPIKeyTTL is the platform's own limit.
 	maxAPIKeyTTL = time.Hour
+	// minTLSBits of an RSA key is what clients insist on.
+	minTLSBits = 2048
 )
 
 func (r *reader) verification(n *yaml.Node, path string, v *Verification) {
@@ -191,7 +194,12 @@ func (r *reader) tls(n *yaml.Node, path string, t *TLS) {
 	case t.Certificate == "":
 		return
 	}
-	if _, err := tls.LoadX509KeyPair(t.Certificate, t.Key); err != nil {
+	pair, err := tls.LoadX509KeyPair(t.Certificate, t.Key)
+	if err != nil {
 		r.problem(n, path, "%v", err)
+		return
+	}
+	if key, ok := pair.PrivateKey.(*rsa.PrivateKey); ok && key.N.BitLen() < minTLSBits {
+		r.problem(n, path, "%s: has %d bits, want %d or more", t.Key, key.N.BitLen(), minTLSBits)
 	}
 }

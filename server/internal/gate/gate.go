@@ -113,15 +113,26 @@ func (g *Gate) ClientAddr(r *http.Request) netip.Addr {
 	}
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 	for _, hop := range slices.Backward(hops) {
-		addr, err := netip.ParseAddr(strings.TrimSpace(hop))
-		if err != nil {
+		addr, ok := parseHop(strings.TrimSpace(hop))
+		if !ok {
 			break // nobody whom we trust writes that
 		}
-		if client = addr.Unmap(); !g.trusts(client) {
+		if client = addr; !g.trusts(client) {
 			break
 		}
 	}
 	return client
+}
+
+// parseHop is an element of X-Forwarded-For; some proxies add the port.
+func parseHop(s string) (netip.Addr, bool) {
+	addr, err := netip.ParseAddr(s)
+	if err != nil {
+		var withPort netip.AddrPort
+		withPort, err = netip.ParseAddrPort(s)
+		addr = withPort.Addr()
+	}
+	return addr.Unmap(), err == nil
 }
 
 // DropForwarded takes from requests what only a trusted proxy may say, unless it
@@ -131,7 +142,7 @@ func (g *Gate) DropForwarded(next http.Handler) http.Handler {
 		peer, _ := netip.ParseAddrPort(r.RemoteAddr)
 		if !g.trusts(peer.Addr().Unmap()) {
 			for name := range r.Header {
-				if name == "Forwarded" || strings.HasPrefix(name, "X-Forwarded-") {
+				if name == "Forwarded" || name == "X-Real-Ip" || strings.HasPrefix(name, "X-Forwarded-") {
 					delete(r.Header, name)
 				}
 			}

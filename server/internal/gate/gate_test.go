@@ -32,6 +32,8 @@ func TestClientAddr(t *testing.T) {
 		{"a proxy of IPv6", "[fd00::1]:1234", []string{"2001:db8::1"}, "2001:db8::1"},
 		{"two proxies", "10.0.0.1:1234", []string{"192.0.2.1, 10.0.0.2"}, "192.0.2.1"},
 		{"two proxies in two headers", "10.0.0.1:1234", []string{"192.0.2.1", "10.0.0.2"}, "192.0.2.1"},
+		{"a proxy that adds the port", "10.0.0.1:1234", []string{"192.0.2.1:40000, 10.0.0.2:443"}, "192.0.2.1"},
+		{"a proxy of IPv6 that adds the port", "[fd00::1]:1234", []string{"[2001:db8::1]:40000"}, "2001:db8::1"},
 		{"a client that claims another", "10.0.0.1:1234", []string{"198.51.100.7, 192.0.2.1"}, "192.0.2.1"},
 		{"a client that claims to be a proxy", "10.0.0.1:1234", []string{"198.51.100.7, 10.9.9.9, 192.0.2.1"}, "192.0.2.1"},
 		{"a client that claims nonsense", "10.0.0.1:1234", []string{"unknown, 192.0.2.1"}, "192.0.2.1"},
@@ -46,6 +48,24 @@ func TestClientAddr(t *testing.T) {
 		if got := g.ClientAddr(r).String(); got != tt.want {
 			t.Errorf("%s: ClientAddr = %s, want %s", tt.name, got, tt.want)
 		}
+	}
+}
+
+func TestOnlyTrustedProxiesSayWhoAsks(t *testing.T) {
+	g := &Gate{proxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}
+	names := []string{"Forwarded", "X-Real-Ip", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"}
+	for peer, want := range map[string]int{"10.0.0.1:1234": len(names), "192.0.2.1:1234": 0, "": 0} {
+		r := httptest.NewRequest("GET", "/v2/", nil)
+		r.RemoteAddr = peer
+		for _, name := range names {
+			r.Header.Set(name, "elsewhere")
+		}
+		r.Header.Set("Accept", "*/*")
+		g.DropForwarded(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			if got := len(r.Header) - 1; got != want || r.Header.Get("Accept") == "" {
+				t.Errorf("from %q: %v, want %d of those that a proxy sets", peer, r.Header, want)
+			}
+		})).ServeHTTP(httptest.NewRecorder(), r)
 	}
 }
 
