@@ -1,11 +1,16 @@
 package registry
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 const trustedPeer = "192.0.2.10:40000"
@@ -262,6 +267,36 @@ func TestForwardAuthForNginx(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Who has waited too long behind others is told so in nginx's way, too.
+func TestForwardAuthForNginxLimits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newForwardAuth(t)
+		f.Nginx = true
+		f.Authenticator = newAuthenticator(t, &identity{delay: maxWait - time.Second, answer: onlyGood})
+		var all sync.WaitGroup
+		var limited, refused atomic.Int32
+		for n := range 3 * maxShare {
+			all.Go(func() {
+				w := httptest.NewRecorder()
+				f.ServeHTTP(w, proxies[0].asks("GET", "/v2/", headerOf("Authorization: "+basic("apikey", fmt.Sprint("apikey-", n)))))
+				switch {
+				case w.Code == http.StatusForbidden && w.Header().Get("X-Dtz-Reason") == errLimited.Message && w.Header().Get("Retry-After") != "":
+					limited.Add(1)
+				case w.Code == http.StatusUnauthorized:
+					refused.Add(1)
+				default:
+					t.Errorf("%d %q", w.Code, w.Header())
+				}
+			})
+		}
+		all.Wait()
+		synctest.Wait()
+		if limited.Load() != maxShare || refused.Load() != 2*maxShare {
+			t.Errorf("%d are limited and %d refused, want %d and %d", limited.Load(), refused.Load(), maxShare, 2*maxShare)
+		}
+	})
 }
 
 func (d Decision) status() int {
