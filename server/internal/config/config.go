@@ -134,7 +134,10 @@ func document(data []byte) (*yaml.Node, error) {
 	}
 	switch err := decoder.Decode(&second); {
 	case errors.Is(err, io.EOF):
-		return doc.Content[0], nil
+		if root := doc.Content[0]; !isNull(root) {
+			return root, nil
+		}
+		return &yaml.Node{Kind: yaml.MappingNode, Line: 1}, nil // its own line is behind the last
 	case err != nil:
 		return nil, err
 	}

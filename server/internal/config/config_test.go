@@ -359,6 +359,23 @@ func TestSecretOfUploadsIsMissed(t *testing.T) {
 	}
 }
 
+// As with distribution's own program, secrets may come from the environment.
+func TestEnvironment(t *testing.T) {
+	t.Setenv("REGISTRY_HTTP_SECRET", "of all")
+	t.Setenv("REGISTRY_STORAGE_S3_SECRETKEY", "canary")
+	c, warnings, err := parse("dtz.yaml", minimal+"registry: {storage: {s3: {region: here, bucket: images}}}\n")
+	if err != nil || len(warnings) > 0 {
+		t.Fatalf("warnings %v, %v, want none", warnings, err)
+	}
+	if d := c.Distribution(); d.HTTP.Secret != "of all" || d.Storage.Parameters()["secretkey"] != "canary" {
+		t.Error("the environment does not count")
+	}
+	_, _, err = parse("dtz.yaml", minimal)
+	if err == nil || !strings.HasPrefix(err.Error(), "dtz.yaml:1: registry: ") || strings.Contains(err.Error(), "canary") {
+		t.Errorf("a second kind of storage in the environment: %v, want an error", err)
+	}
+}
+
 func TestFilesThatOthersMayChange(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("Windows has no modes")

@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"crypto/rand"
+	"fmt"
 	"reflect"
 	"regexp"
 	"slices"
@@ -96,9 +97,9 @@ func (r *reader) registry(n *yaml.Node, c *Config) {
 		setDefault(setDefault(storage, "filesystem", map[string]any{}).(map[string]any), "rootdirectory", defaultRoot)
 	}
 	http := setDefault(settings, "http", map[string]any{}).(map[string]any)
-	hadSecret := http["secret"] != nil && http["secret"] != ""
-	if !hadSecret {
-		http["secret"] = rand.Text()
+	random := rand.Text()
+	if http["secret"] == nil || http["secret"] == "" {
+		http["secret"] = random
 	}
 	var err error
 	if c.images, err = yaml.Marshal(settings); err != nil {
@@ -114,10 +115,10 @@ func (r *reader) registry(n *yaml.Node, c *Config) {
 	if !slices.Contains(drivers, c.Storage) {
 		r.problem(n, path+".storage", "want one of %v", drivers)
 	}
-	if c.Storage == "filesystem" && !hadSecret || c.Storage == "inmemory" {
+	if c.Storage == "filesystem" || c.Storage == "inmemory" {
 		return // there is one replica, and its clients begin their uploads anew after a restart
 	}
-	if !hadSecret {
+	if parsed.HTTP.Secret == random { // the environment has none either
 		r.warn(n, path+".http.secret", "is missing: uploads end with the replica that began them; set the same one for all")
 	}
 }
@@ -137,7 +138,13 @@ func setDefault(m map[string]any, key string, value any) any {
 	return m[key]
 }
 
-func parseDistribution(data []byte) (*configuration.Configuration, error) {
+func parseDistribution(data []byte) (parsed *configuration.Configuration, err error) {
+	// It panics where an environment variable names a second kind of storage.
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%v", p)
+		}
+	}()
 	return configuration.Parse(bytes.NewReader(data))
 }
 
