@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"regexp"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -29,7 +30,7 @@ func (o *Observer) log(rec *record) {
 	line := make([]slog.Attr, 0, 17)
 	add := func(name, value string, limit int) {
 		if value != "" {
-			line = append(line, slog.String(name, cut(value, limit)))
+			line = append(line, slog.String(name, cut(redact(value), limit)))
 		}
 	}
 	d := rec.decision
@@ -90,6 +91,12 @@ func pathOnly(path string) string {
 	}
 	return path
 }
+
+// credential is what tokens, API keys and Basic credentials of ours look like.
+// People paste them where they do not belong, such as into a path.
+var credential = regexp.MustCompile(`eyJ[\w-]{16,}[\w.-]*|(?:YmVhcmVyO|YXBpa2V5O)[\w+/=-]*|apikey-(?:[[:xdigit:]]{8}(?:-[[:xdigit:]]{4}){3}-[[:xdigit:]]{12}|[a-z0-9]{24}|[a-z0-9]{8})\b`)
+
+func redact(s string) string { return credential.ReplaceAllString(s, "[redacted]") }
 
 // cut is s, or as many of its characters as have room in limit bytes.
 func cut(s string, limit int) string {

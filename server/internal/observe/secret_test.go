@@ -167,3 +167,23 @@ func TestDocumentHasTheFields(t *testing.T) {
 		t.Errorf("%s has the fields\n%v, want\n%v", operationDoc, got, want)
 	}
 }
+
+func TestPastedCredentialsAreRedacted(t *testing.T) {
+	encoded := base64.StdEncoding.EncodeToString
+	token := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"RS256","typ":"JWT"}`)) + ".e30.c2lnbmF0dXJl"
+	for text, want := range map[string]string{
+		"/v2/" + token + "/tags/list":                                    "/v2/[redacted]/tags/list",
+		"curl " + encoded([]byte("bearer:"+token)):                       "curl [redacted]",
+		"curl " + encoded([]byte("apikey:apikey-abc12345")):              "curl [redacted]",
+		"/v2/apikey-abc12345/tags/list":                                  "/v2/[redacted]/tags/list",
+		"apikey-abcdefghijkl012345678901":                                "[redacted]",
+		"apikey-3fa85f64-5717-4562-b3fc-2c963f66afa6":                    "[redacted]",
+		"/v2/apikey-service/manifests/v1":                                "/v2/apikey-service/manifests/v1",
+		"/v2/app/blobs/sha256:" + strings.Repeat("0123456789abcdef", 4):  "/v2/app/blobs/sha256:" + strings.Repeat("0123456789abcdef", 4),
+		"docker/28.2.2 go/go1.24.5 UpstreamClient(Docker-Client/28.2.2)": "docker/28.2.2 go/go1.24.5 UpstreamClient(Docker-Client/28.2.2)",
+	} {
+		if got := redact(text); got != want {
+			t.Errorf("redact(%q) = %q, want %q", text, got, want)
+		}
+	}
+}
