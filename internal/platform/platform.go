@@ -23,6 +23,7 @@ const contextPlaceholder = "{context_id}"
 const (
 	contextKind  = "context-"
 	identityKind = "identity-"
+	apiKeyKind   = "apikey-"
 )
 
 // ContextID returns the one spelling of a context's id that stands for the
@@ -35,6 +36,11 @@ func ContextID(id string) (canonical string, ok bool) {
 // IdentityID is to identities what [ContextID] is to contexts.
 func IdentityID(id string) (canonical string, ok bool) {
 	return canonicalID(identityKind, id)
+}
+
+// APIKey is to API keys what [ContextID] is to contexts.
+func APIKey(key string) (canonical string, ok bool) {
+	return canonicalID(apiKeyKind, key)
 }
 
 func canonicalID(wanted, id string) (canonical string, ok bool) {
@@ -64,7 +70,7 @@ func SameID(a, b string) bool {
 // splitID parts an identifier into its kind, if it is spelled with one, and
 // the rest, a UUID in lower case.
 func splitID(id string) (kind, bare string) {
-	for _, k := range []string{contextKind, identityKind, "apikey-"} {
+	for _, k := range []string{contextKind, identityKind, apiKeyKind} {
 		if rest, found := strings.CutPrefix(id, k); found {
 			kind, id = k, rest
 			break

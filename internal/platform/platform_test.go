@@ -82,6 +82,26 @@ func TestIdentityID(t *testing.T) {
 	}
 }
 
+func TestAPIKey(t *testing.T) {
+	const uuid = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
+	tests := []struct {
+		name string
+		key  string
+		want string // "" is not an API key
+	}{
+		{"with its kind", "apikey-abc12345", "apikey-abc12345"},
+		{"without its kind", "abc12345", "apikey-abc12345"},
+		{"a UUID in upper case", "apikey-3FA85F64-5717-4562-B3FC-2C963F66AFA6", "apikey-" + uuid},
+		{"an identity", "identity-abc12345", ""},
+		{"nothing", "", ""},
+	}
+	for _, tt := range tests {
+		if got, ok := APIKey(tt.key); got != tt.want || ok != (tt.want != "") {
+			t.Errorf("%s: APIKey(%q) = %q, %v, want %q", tt.name, tt.key, got, ok, tt.want)
+		}
+	}
+}
+
 func TestHasRole(t *testing.T) {
 	const context = "context-abc12345"
 	tests := []struct {

@@ -140,10 +140,13 @@ func (a *Authenticator) ignores(s *source, method string) string {
 }
 
 func (a *Authenticator) authenticate(r *http.Request, s *source, value string) (*Profile, error) {
-	key := newCacheKey(s.name, value, "")
-	if known, ok := a.tokens.get(key, a.now()); ok {
-		a.counters.tokenHits.Add(1)
-		return a.admit(known.profile)
+	var key cacheKey
+	if s.context == nil { // else it holds API keys only, which have caches of their own
+		key = newCacheKey(s.name, value, "")
+		if known, ok := a.tokens.get(key, a.now()); ok {
+			a.counters.tokenHits.Add(1)
+			return a.admit(known.profile)
+		}
 	}
 	c, err := s.parse(value)
 	if err != nil {

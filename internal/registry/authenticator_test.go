@@ -88,6 +88,27 @@ func TestStats(t *testing.T) {
 	}
 }
 
+// A token that is remembered is no API key, wherever it stands.
+func TestAnAPIKeySourceHoldsNoToken(t *testing.T) {
+	a := newTableHandler(t, new(monday), nil).Authenticator
+	a.QueryAPIKey = true
+	token := goodToken()
+	p := verify(t, a.Verifier, token)
+	for _, s := range []*source{fromAPIKeyHeader, fromQuery} {
+		a.tokens.put(newCacheKey(s.name, token, ""), outcome{profile: p}, p.Expires)
+	}
+	inHeader := httptest.NewRequest("GET", "/v2/", nil)
+	inHeader.Header.Set("X-API-KEY", token)
+	for _, r := range []*http.Request{inHeader, httptest.NewRequest("GET", "/v2/?apiKey="+token, nil)} {
+		if _, err := a.Authenticate(r); !isRefused(err) {
+			t.Errorf("%s: %v, want it refused", r.URL.Path, err)
+		}
+	}
+	if got := a.Stats().TokenHits; got != 0 {
+		t.Errorf("%d tokens were looked up", got)
+	}
+}
+
 func TestASeenTokenEndsWithItsLife(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAuthenticator(t, nil)

@@ -12,6 +12,7 @@ import (
 	"os"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/platform"
@@ -35,7 +36,9 @@ const (
 //	{"identities": ["identity-abc12345"], "apiKeys": ["<SHA-256 in hex>"]}
 //
 // Identities count in both spellings, with and without their kind, and UUIDs
-// and hex in either case. Whatever else is there is an error: a list that says
+// and hex in either case. The hash of an API key is of its canonical form, with
+// apikey- in front and a UUID in lower case, and counts for every spelling of
+// the key; that of another spelling counts for that one only. Whatever else is there is an error: a list that says
 // less than its author thinks would let somebody in. Write a new file and
 // rename it.
 type DenyList struct {
@@ -101,7 +104,12 @@ func (d *DenyList) refresh() {
 
 // read puts the file into force, unless it is the one seen last.
 func (d *DenyList) read() error {
-	info, err := os.Stat(d.path)
+	file, err := os.OpenFile(d.path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // else a FIFO is waited for
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	info, err := file.Stat()
 	if err != nil {
 		return err
 	}
@@ -109,7 +117,7 @@ func (d *DenyList) read() error {
 		return nil
 	}
 	now := time.Now()
-	data, err := readRegular(d.path, info)
+	data, err := readRegular(file, info)
 	if err != nil {
 		return err
 	}
@@ -131,21 +139,16 @@ func (d *DenyList) hasSeen(info os.FileInfo) bool {
 }
 
 // readRegular reads a file that can be neither endless nor waited for.
-func readRegular(path string, info os.FileInfo) ([]byte, error) {
+func readRegular(file *os.File, info os.FileInfo) ([]byte, error) {
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: not a regular file", path)
+		return nil, fmt.Errorf("%s: not a regular file", file.Name())
 	}
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
 	data, err := io.ReadAll(io.LimitReader(file, maxDenyListSize+1))
 	if err != nil {
 		return nil, err
 	}
 	if len(data) > maxDenyListSize {
-		return nil, fmt.Errorf("%s: over %d MiB", path, maxDenyListSize>>20)
+		return nil, fmt.Errorf("%s: over %d MiB", file.Name(), maxDenyListSize>>20)
 	}
 	return data, nil
 }
@@ -188,9 +191,6 @@ func addEach[T comparable](set map[T]struct{}, m member, parse func(string) (T, 
 		if err != nil {
 			return fmt.Errorf("%s[%d] is %w", m.name, i, err)
 		}
-		if _, ok := set[parsed]; ok {
-			return fmt.Errorf("%s[%d] is there already", m.name, i)
-		}
 		set[parsed] = struct{}{}
 	}
 	return nil
@@ -198,7 +198,8 @@ func addEach[T comparable](set map[T]struct{}, m member, parse func(string) (T, 
 
 func parseIdentity(text string) (string, error) {
 	id, ok := platform.IdentityID(text)
-	if !ok || !isIdentifier(strings.TrimPrefix(id, "identity-")) { // as long as in a token, and its kind
+	bare := strings.TrimPrefix(id, "identity-")
+	if !ok || !isIdentifier(bare) || bare != strings.ToLower(bare) { // a UUID is in lower case by now
 		return "", errors.New("not an identity's id")
 	}
 	return id, nil
@@ -221,10 +222,15 @@ func (d *DenyList) hasIdentity(id string) bool {
 	return denied
 }
 
-func (d *DenyList) hasAPIKey(sum [sha256.Size]byte) bool {
+// hasAPIKey is for a key as it was sent.
+func (d *DenyList) hasAPIKey(key string) bool {
 	if d == nil {
 		return false
 	}
-	_, denied := d.current.Load().apiKeys[sum]
+	listed := d.current.Load().apiKeys
+	_, denied := listed[sha256.Sum256([]byte(key))]
+	if canonical, ok := platform.APIKey(key); ok && !denied {
+		_, denied = listed[sha256.Sum256([]byte(canonical))]
+	}
 	return denied
 }

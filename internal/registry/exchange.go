@@ -54,7 +54,7 @@ func (a *Authenticator) exchanged(r *http.Request, c credential) (*Profile, erro
 		return nil, unauthorized("API keys are not accepted here", nil)
 	}
 	key := newCacheKey(string(c.kind), c.secret.Reveal(), c.contextID)
-	if a.DenyList.hasAPIKey(key.sum) {
+	if a.DenyList.hasAPIKey(c.secret.Reveal()) {
 		return nil, refuseKey(errKeyDenied)
 	}
 	o, f := a.join(r, key, c)
@@ -69,7 +69,7 @@ func (a *Authenticator) exchanged(r *http.Request, c credential) (*Profile, erro
 		if o.err == errLimited {
 			a.counters.limited.Add(1)
 		}
-		if a.DenyList.hasAPIKey(key.sum) { // since it began
+		if a.DenyList.hasAPIKey(c.secret.Reveal()) { // since it began
 			return nil, refuseKey(errKeyDenied)
 		}
 		if o.isRetired() { // likewise
@@ -84,6 +84,7 @@ func (a *Authenticator) exchanged(r *http.Request, c credential) (*Profile, erro
 
 // join is what is known of a key, or else the flight that finds out.
 func (a *Authenticator) join(r *http.Request, key cacheKey, c credential) (outcome, *flight) {
+	address := addressOf(a.clientAddr(r)) // not ours: it may panic, and then nothing has begun
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, outcomes := range []*cache{&a.keys, &a.refused} {
@@ -107,7 +108,7 @@ func (a *Authenticator) join(r *http.Request, key cacheKey, c credential) (outco
 		go fly()
 		return outcome{}, f
 	}
-	f.ticket = a.limiter.join(addressOf(a.clientAddr(r)), fly, a.late(key, f))
+	f.ticket = a.limiter.join(address, fly, a.late(key, f))
 	if f.ticket == nil {
 		delete(a.flights, key)
 		f.outcome.err = errLimited
@@ -161,7 +162,7 @@ func (a *Authenticator) fly(ctx context.Context, key cacheKey, f *flight, c cred
 	o := outcome{err: errors.New("exchanging an API key: Exchange has not returned")}
 	defer func() { a.land(key, f, o) }() // even if it has ended the goroutine
 	asked := a.now()
-	o.profile, o.err = a.exchange(ctx, key, c)
+	o.profile, o.err = a.exchange(ctx, c)
 	if o.err == nil {
 		expires := asked.Add(cmp.Or(a.APIKeyTTL, defaultAPIKeyTTL))
 		if o.profile.Expires.Before(expires) {
@@ -177,8 +178,8 @@ func (a *Authenticator) fly(ctx context.Context, key cacheKey, f *flight, c cred
 	}
 }
 
-func (a *Authenticator) exchange(ctx context.Context, key cacheKey, c credential) (p *Profile, err error) {
-	if a.DenyList.hasAPIKey(key.sum) { // since it began to wait
+func (a *Authenticator) exchange(ctx context.Context, c credential) (p *Profile, err error) {
+	if a.DenyList.hasAPIKey(c.secret.Reveal()) { // since it began to wait
 		return nil, errKeyDenied
 	}
 	ctx, cancel := context.WithTimeout(ctx, exchangeTimeout)

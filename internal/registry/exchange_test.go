@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"runtime"
 	"strings"
 	"sync"
@@ -343,6 +344,31 @@ func TestATokenForAnotherContext(t *testing.T) {
 	if s := a.Stats(); s.Exchanges != 2 || s.ExchangesFailed != 1 || s.ExchangesRefused != 0 {
 		t.Errorf("%+v, want one of two to have failed", s)
 	}
+}
+
+// What finds the address may be wrong about a request. The server recovers, and
+// nobody waits for an exchange that has never begun.
+func TestClientAddrPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuthenticator(t, &identity{answer: always(time.Hour)})
+		a.ClientAddr = func(*http.Request) netip.Addr { panic("no address") }
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("the panic is swallowed")
+				}
+			}()
+			_, _ = ask(t.Context(), a, goodKey)
+		}()
+		a.ClientAddr = nil
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if _, err := ask(ctx, a, goodKey); err != nil {
+			t.Errorf("the next request: %v", err)
+		}
+		synctest.Wait()
+		checkIdle(t, a)
+	})
 }
 
 // What Exchange does wrong ends neither the process nor later requests, and its

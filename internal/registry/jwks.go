@@ -49,8 +49,8 @@ type JWKS struct {
 
 	mu       sync.Mutex
 	calls    int  // made so far
-	answered int  // the latest of them that has ended
-	failing  bool // as it did
+	answered int  // the latest of them that has brought a clean set
+	failing  bool // since then
 	refetch  *refetch
 }
 
@@ -108,17 +108,29 @@ func (s *JWKS) Run(ctx context.Context) {
 // Otherwise the keys stay that are there.
 func (s *JWKS) Fetch(ctx context.Context) error {
 	s.mu.Lock()
-	s.calls++
-	call := s.calls
+	call := s.begin()
 	s.mu.Unlock()
+	return s.fetch(ctx, call)
+}
 
+// begin numbers the next call. The caller holds s.mu.
+func (s *JWKS) begin() (call int) {
+	s.calls++
+	return s.calls
+}
+
+func (s *JWKS) fetch(ctx context.Context, call int) error {
 	keys, err := s.get(ctx)
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if ctx.Err() == nil && call > s.answered { // else somebody asked later, and knows better
+	switch {
+	case call < s.answered: // somebody asked later, and knows better
+	case err == nil:
 		s.answered = call
-		s.conclude(keys, err)
+		s.conclude(keys, nil)
+	case ctx.Err() == nil:
+		s.conclude(nil, err)
 	}
 	return err
 }
@@ -198,6 +210,7 @@ func (s *JWKS) signer(ctx context.Context, id string) (*signer, error) {
 // refetchInterval, and answers for all of them as long.
 type refetch struct {
 	asked time.Time
+	call  int
 	done  chan struct{} // closed when err is there
 	err   error
 }
@@ -212,20 +225,31 @@ func (s *JWKS) refetched(ctx context.Context) error {
 	}
 	r := s.refetch
 	if asked := now(); r == nil || asked.Sub(r.asked) >= refetchInterval {
-		r = &refetch{asked: asked, done: make(chan struct{})}
+		r = &refetch{asked: asked, call: s.begin(), done: make(chan struct{})}
 		s.refetch = r
 		go func() {
 			defer close(r.done)
-			r.err = s.Fetch(context.WithoutCancel(ctx))
+			r.err = s.fetch(context.WithoutCancel(ctx), r.call)
 		}()
 	}
 	s.mu.Unlock()
 	select {
 	case <-r.done:
+		if s.isAnsweredSince(r.call) {
+			return nil
+		}
 		return r.err
 	case <-ctx.Done():
 		return fmt.Errorf("waiting for keys: %w", context.Cause(ctx))
 	}
+}
+
+// isAnsweredSince reports whether there is a clean set of a later call, which
+// makes up for one that has failed.
+func (s *JWKS) isAnsweredSince(call int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.answered > call
 }
 
 // get makes the call. Its errors name the host, and no more of the URL.

@@ -348,6 +348,56 @@ func TestUnknownKeyIDWhileTheURLIsAway(t *testing.T) {
 	})
 }
 
+// Of two calls at a time the later one fails first: the set that the earlier one
+// brings is in force, and there to tell which keys are unknown.
+func TestACleanSetCountsThoughALaterCallHasFailed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPublisher(firstJWK())
+		s := p.set()
+		v := newSetVerifier(t, s)
+		fetch(t, s)
+
+		p.publish(firstJWK(), secondJWK())
+		release := p.hang()
+		slow := make(chan error)
+		go func() { slow <- s.Fetch(t.Context()) }()
+		synctest.Wait()
+		p.fails()
+		if err := s.Fetch(t.Context()); err == nil {
+			t.Fatal("the later call has not failed")
+		}
+		close(release)
+		if err := <-slow; err != nil {
+			t.Fatal(err)
+		}
+		calls := p.calls.Load()
+		verify(t, v, secondToken("second"))
+		if n := p.calls.Load() - calls; n != 0 {
+			t.Errorf("%d calls for a key that has been fetched", n)
+		}
+	})
+}
+
+// A call for unknown key IDs that has failed says nothing any more as soon as
+// there is a clean set of a later one.
+func TestALaterCallMakesUpForAFailedOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPublisher(firstJWK())
+		s := p.set()
+		v := newSetVerifier(t, s)
+		fetch(t, s)
+		p.fails()
+		if _, err := v.Verify(t.Context(), secondToken("second")); err == nil || hasRule(err, RuleKeyID) {
+			t.Fatalf("while the URL is away: %v, want that it cannot be told", err)
+		}
+		p.publish(firstJWK())
+		fetch(t, s)
+		if _, err := v.Verify(t.Context(), secondToken("second")); !hasRule(err, RuleKeyID) {
+			t.Errorf("with a clean set since: %v, want the key unknown", err)
+		}
+	})
+}
+
 // A call that Run makes at the same time may have been answered before the key
 // was published: it does not stand for the one that an unknown key ID causes.
 func TestUnknownKeyIDDuringAnotherCall(t *testing.T) {
