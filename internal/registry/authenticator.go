@@ -82,9 +82,10 @@ type Authenticator struct {
 	tokens, keys, refused, known cache
 
 	mu       sync.Mutex
-	flights  map[cacheKey]*flight
-	limiter  limiter
-	answered atomic.Uint64 // exchanges, whatever the answer
+	flights  map[cacheKey]*flight // nil until the first, and the limiters without limits
+	unknowns limiter              // of keys that are not known
+	renewals limiter              // of those that are
+	answered atomic.Uint64        // exchanges, whatever the answer
 
 	counters counters
 }

@@ -57,7 +57,8 @@ func TestDocumentHasTheLimits(t *testing.T) {
 	for _, want := range []string{
 		"at most " + strconv.Itoa(maxTokenSize>>10) + " KiB",
 		"at most " + strconv.Itoa(maxAPIKeySize) + " bytes long",
-		strconv.Itoa(maxExchanges) + " at a time, " + strconv.Itoa(maxShare) + " of them for one address",
+		strconv.Itoa(maxExchanges) + " at a time, " + strconv.Itoa(maxShare) + " of them for one address (for IPv6, one /" + strconv.Itoa(siteBits) + ")",
+		strconv.Itoa(maxRenewals) + " at a time",
 		"wait for up to " + strconv.Itoa(int(maxWait.Seconds())) + " s",
 		"for " + strconv.Itoa(int(refusalTTL.Seconds())) + " s without asking again",
 		"every " + strconv.Itoa(int(defaultTTL.Minutes())) + " minutes",

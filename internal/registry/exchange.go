@@ -18,7 +18,7 @@ const (
 	// refusalTTL is how long a refused API key is refused unasked.
 	refusalTTL = 10 * time.Second
 	// knownTTL is how long an accepted API key counts as known, so that its
-	// next exchange waits for no unknown one.
+	// renewal waits for no unknown one.
 	knownTTL = 24 * time.Hour
 	// exchangeTimeout is for one exchange, whoever waits for it.
 	exchangeTimeout = 10 * time.Second
@@ -35,6 +35,9 @@ func refuseKey(why error) *Error {
 
 var errNoAnswer = fmt.Errorf("exchanging an API key: no exchange has been answered for %v", maxWait)
 
+// errBusy is for a key that was good the last time.
+var errBusy = errors.New("exchanging an API key: too many others are being renewed")
+
 var errKeyDenied = errors.New("API key is on the deny-list")
 
 // A flight is an exchange that is under way, or waits to be.
@@ -42,7 +45,7 @@ type flight struct {
 	done    chan struct{} // closed when outcome is there
 	outcome outcome
 	waiting int     // how many requests wait for it; the Authenticator's mu guards it
-	ticket  *ticket // nil for a known key
+	ticket  *ticket // nil if there was no room
 }
 
 // exchanged is the outcome for an API key: known, or of one exchange for all
@@ -99,30 +102,31 @@ func (a *Authenticator) join(r *http.Request, key cacheKey, c credential) (outco
 	}
 	if a.flights == nil {
 		a.flights = make(map[cacheKey]*flight)
+		a.unknowns.most, a.unknowns.share = maxExchanges, maxShare
+		a.renewals.most, a.renewals.share = maxRenewals, maxRenewals
 	}
 	f := &flight{done: make(chan struct{}), waiting: 1}
 	a.flights[key] = f
 	ctx := context.WithoutCancel(r.Context())
-	fly := func() { a.fly(ctx, key, f, c) }
+	limiter, crowded := &a.unknowns, error(errLimited)
 	if _, known := a.known.get(key, a.now()); known {
-		go fly()
-		return outcome{}, f
+		limiter, crowded = &a.renewals, errBusy
 	}
-	f.ticket = a.limiter.join(address, fly, a.late(key, f))
+	f.ticket = limiter.join(address, func() { a.fly(ctx, key, f, c) }, a.late(key, f, crowded))
 	if f.ticket == nil {
 		delete(a.flights, key)
-		f.outcome.err = errLimited
+		f.outcome.err = crowded
 		close(f.done)
 	}
 	return outcome{}, f
 }
 
-// late is for an exchange that has waited too long. If not one has been answered
-// meanwhile, it is not for others that it has waited.
-func (a *Authenticator) late(key cacheKey, f *flight) func() {
+// late is for an exchange that has waited too long: crowded, or if not one has
+// been answered meanwhile, it is not for others that it has waited.
+func (a *Authenticator) late(key cacheKey, f *flight, crowded error) func() {
 	joined, answered := time.Now(), a.answered.Load()
 	return func() {
-		o := outcome{err: errLimited}
+		o := outcome{err: crowded}
 		if time.Since(joined) >= maxWait && a.answered.Load() == answered {
 			o.err = errNoAnswer
 		}
@@ -142,7 +146,7 @@ func (a *Authenticator) abandon(key cacheKey, f *flight) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	f.waiting--
-	if f.waiting == 0 && f.ticket != nil && a.limiter.leave(f.ticket) {
+	if f.waiting == 0 && f.ticket != nil && f.ticket.leave() {
 		delete(a.flights, key)
 	}
 }

@@ -8,20 +8,28 @@ import (
 	"time"
 )
 
-// Only keys that have not been accepted before are limited, by how many are
-// exchanged at a time: so the limit goes by what the identity service bears.
+// Exchanges are limited by how many run at a time: so the limit goes by what the
+// identity service bears. Keys that have been accepted before have a limiter of
+// their own, and never wait for others.
 const (
-	maxExchanges = 32 // in all
-	maxShare     = 8  // of them, for one address
+	maxExchanges = 32  // of unknown keys, in all
+	maxShare     = 8   // of them, for one address
+	maxRenewals  = 128 // of known keys, whoever asks
 	maxWaiting   = 4096
 	maxWait      = 5 * time.Second
 )
 
+// siteBits is the length of the IPv6 prefix that stands for one client. Whole
+// sites get a /48 (RFC 6177 §2), and would have 65,536 shares if a /64 had one.
+const siteBits = 48
+
 // A limiter lets exchanges begin one after another: those for one address in
 // the order in which they come, and addresses in turn. Whoever floods it fills
-// his own queue, and those behind his address wait with him. Its zero value is
-// ready.
+// his own queue, and those behind his address wait with him.
 type limiter struct {
+	most  int // that run at a time
+	share int // of them, for one address
+
 	mu      sync.Mutex
 	running int
 	waiting int
@@ -38,19 +46,19 @@ type queue struct {
 
 // A ticket is an exchange's place in a queue.
 type ticket struct {
-	queue  *queue
-	begin  func() // in a goroutine of its own
-	refuse func() // called instead, when the wait becomes too long
-	timer  *time.Timer
+	limiter *limiter
+	queue   *queue
+	begin   func() // in a goroutine of its own
+	refuse  func() // called instead, when the wait becomes too long
+	timer   *time.Timer
 }
 
-// addressOf is whom a's queue stands for. A network that gives out IPv6
-// addresses gives 2^64 at once (RFC 4291 §2.5.4).
+// addressOf is whom a's queue stands for.
 func addressOf(a netip.Addr) netip.Prefix {
 	a = a.Unmap()
 	bits := a.BitLen()
 	if a.Is6() {
-		bits = 64
+		bits = siteBits
 	}
 	prefix, _ := a.Prefix(bits) // the zero prefix for no address at all
 	return prefix
@@ -66,7 +74,7 @@ func (l *limiter) join(address netip.Prefix, begin, refuse func()) *ticket {
 	if own == nil {
 		own = &queue{address: address}
 	}
-	t := &ticket{queue: own, begin: begin, refuse: refuse}
+	t := &ticket{limiter: l, queue: own, begin: begin, refuse: refuse}
 	if l.waiting == maxWaiting && !l.shorten(own) {
 		return nil
 	}
@@ -80,7 +88,7 @@ func (l *limiter) join(address netip.Prefix, begin, refuse func()) *ticket {
 	own.waiting = append(own.waiting, t)
 	l.waiting++
 	t.timer = time.AfterFunc(maxWait, func() {
-		if l.leave(t) {
+		if t.leave() {
 			t.refuse()
 		}
 	})
@@ -106,10 +114,10 @@ func (l *limiter) shorten(newcomers *queue) bool {
 }
 
 // leave gives a place up, if t has not begun yet, nor been refused.
-func (l *limiter) leave(t *ticket) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.remove(t)
+func (t *ticket) leave() bool {
+	t.limiter.mu.Lock()
+	defer t.limiter.mu.Unlock()
+	return t.limiter.remove(t)
 }
 
 // remove reports whether t was waiting. The caller holds l.mu.
@@ -138,8 +146,8 @@ func (l *limiter) forget(idle *queue) {
 
 // advance begins what may begin. The caller holds l.mu.
 func (l *limiter) advance() {
-	for l.running < maxExchanges {
-		i := slices.IndexFunc(l.turns, func(o *queue) bool { return o.running < maxShare })
+	for l.running < l.most {
+		i := slices.IndexFunc(l.turns, func(o *queue) bool { return o.running < l.share })
 		if i < 0 {
 			return
 		}

@@ -101,23 +101,41 @@ func TestAFloodOfUnknownKeysStopsNobody(t *testing.T) {
 // checkIdle finds what an Authenticator has not let go of.
 func checkIdle(t *testing.T, a *Authenticator) {
 	t.Helper()
-	l := &a.limiter
-	if len(a.flights) != 0 || l.running != 0 || l.waiting != 0 || len(l.queues) != 0 || len(l.turns) != 0 {
-		t.Errorf("%d flights, %d running, %d waiting, %d queues, %d turns are left", len(a.flights), l.running, l.waiting, len(l.queues), len(l.turns))
+	for name, l := range map[string]*limiter{"unknown keys": &a.unknowns, "renewals": &a.renewals} {
+		if len(a.flights) != 0 || l.running != 0 || l.waiting != 0 || len(l.queues) != 0 || len(l.turns) != 0 {
+			t.Errorf("%s: %d flights, %d running, %d waiting, %d queues, %d turns are left", name, len(a.flights), l.running, l.waiting, len(l.queues), len(l.turns))
+		}
+	}
+}
+
+// A load is how many exchanges run, and the most that have.
+type load struct {
+	mu            sync.Mutex
+	running, most int
+}
+
+func (l *load) begin() (end func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.running++
+	l.most = max(l.most, l.running)
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.running--
 	}
 }
 
 // The identity service is not asked for more at a time than it bears, by one
 // address or by all.
 func TestExchangesAtATime(t *testing.T) {
-	for addresses, want := range map[int]int32{1: maxShare, 2: 2 * maxShare, 100: maxExchanges} {
+	for addresses, want := range map[int]int{1: maxShare, 2: 2 * maxShare, 100: maxExchanges} {
 		synctest.Test(t, func(t *testing.T) {
-			var running, most atomic.Int32
+			var load load
 			a := newAuthenticator(t, &identity{})
 			a.Exchange = func(context.Context, string, string) (string, error) {
-				most.Store(max(most.Load(), running.Add(1)))
+				defer load.begin()()
 				time.Sleep(10 * time.Millisecond)
-				running.Add(-1)
 				return "", ErrKeyRefused
 			}
 			var all sync.WaitGroup
@@ -131,7 +149,7 @@ func TestExchangesAtATime(t *testing.T) {
 			}
 			all.Wait()
 			synctest.Wait()
-			if got := most.Load(); got != want {
+			if got := load.most; got != want {
 				t.Errorf("from %d addresses: %d at a time, want %d", addresses, got, want)
 			}
 			checkIdle(t, a)
@@ -274,6 +292,100 @@ func TestTheRoomIsFull(t *testing.T) {
 	})
 }
 
+// knowKeys has n keys accepted, and their outcomes expire.
+func knowKeys(t *testing.T, a *Authenticator, n int) {
+	t.Helper()
+	for i := range n {
+		if err := askFrom(t.Context(), a, floodAddr, fmt.Sprint("apikey-good", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	time.Sleep(defaultAPIKeyTTL)
+}
+
+// When all keys have to be renewed at once, as after a signing key has been
+// withdrawn, the identity service is not asked for all of them at once. Who
+// would wait too long hears that it cannot be told, and not that he tries keys.
+func TestRenewalsAtATime(t *testing.T) {
+	tests := []struct {
+		name     string
+		delay    time.Duration // of the identity service
+		renewed  int           // in time, of 3 times what may run
+		is       func(error) bool
+		whenLate time.Duration
+	}{
+		{"the identity service answers", time.Second, 3 * maxRenewals, nil, 0},
+		{"the identity service is slow", 4 * time.Second, 2 * maxRenewals, func(err error) bool { return err == errBusy }, maxWait},
+		{"the identity service does not answer", 9 * time.Second, maxRenewals, func(err error) bool { return err == errNoAnswer }, maxWait},
+	}
+	for _, tt := range tests {
+		synctest.Test(t, func(t *testing.T) {
+			service := &identity{answer: onlyGood}
+			a := newAuthenticator(t, service)
+			knowKeys(t, a, 3*maxRenewals)
+			service.delay = tt.delay
+			var load load
+			exchange := a.Exchange
+			a.Exchange = func(ctx context.Context, apiKey, contextID string) (string, error) {
+				defer load.begin()()
+				return exchange(ctx, apiKey, contextID)
+			}
+			start := time.Now()
+			var all sync.WaitGroup
+			var renewed atomic.Int32
+			for n := range 3 * maxRenewals {
+				all.Go(func() {
+					err := askFrom(t.Context(), a, floodAddr, fmt.Sprint("apikey-good", n))
+					switch {
+					case err == nil:
+						renewed.Add(1)
+					case tt.is == nil || !tt.is(err) || refusal(err).Status != http.StatusServiceUnavailable || time.Since(start) != tt.whenLate:
+						t.Errorf("%s: after %v: %v", tt.name, time.Since(start), err)
+					}
+				})
+			}
+			all.Wait()
+			synctest.Wait()
+			if renewed.Load() != int32(tt.renewed) || load.most != maxRenewals {
+				t.Errorf("%s: %d are renewed, want %d; %d at a time, want %d", tt.name, renewed.Load(), tt.renewed, load.most, maxRenewals)
+			}
+			if got := a.Stats().Limited; got != 0 {
+				t.Errorf("%s: %d count as limited", tt.name, got)
+			}
+			checkIdle(t, a)
+		})
+	}
+}
+
+// A renewal that waits ends with its request, and makes no exchange.
+func TestWhoeverHangsUpLeavesTheRenewals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service := &identity{answer: onlyGood}
+		a := newAuthenticator(t, service)
+		knowKeys(t, a, 2*maxRenewals)
+		before := service.calls.Load()
+		service.delay = time.Second
+		ctx, hangUp := context.WithCancel(t.Context())
+		var all sync.WaitGroup
+		for n := range 2 * maxRenewals {
+			all.Go(func() {
+				if err := askFrom(ctx, a, floodAddr, fmt.Sprint("apikey-good", n)); !errors.Is(err, context.Canceled) {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		hangUp()
+		all.Wait()
+		time.Sleep(service.delay)
+		synctest.Wait()
+		if got := service.calls.Load() - before; got != maxRenewals {
+			t.Errorf("%d exchanges, want the %d that had begun", got, maxRenewals)
+		}
+		checkIdle(t, a)
+	})
+}
+
 // A key that is known is exchanged with whatever else is going on. One that has
 // been refused since is unknown again, and so is it in another context.
 func TestWhichKeysAreKnown(t *testing.T) {
@@ -325,7 +437,8 @@ func TestAddressOf(t *testing.T) {
 		{"neighbours", "192.0.2.1", "192.0.2.2", false},
 		{"an IPv4 address in IPv6", "192.0.2.1", "::ffff:192.0.2.1", true},
 		{"one IPv6 network", "2001:db8:0:1::1", "2001:db8:0:1:ffff::", true},
-		{"neighbouring IPv6 networks", "2001:db8:0:1::1", "2001:db8:0:2::1", false},
+		{"IPv6 networks of one site", "2001:db8:1::1", "2001:db8:1:ffff::1", true},
+		{"neighbouring IPv6 sites", "2001:db8:1::1", "2001:db8:2::1", false},
 		{"zones of one network", "fe80::1%eth0", "fe80::2%eth1", true},
 	}
 	for _, tt := range tests {

@@ -41,7 +41,7 @@ func (a *Authenticator) Stats() Stats {
 		ExchangesRefused: a.counters.exchangesRefused.Load(),
 		ExchangesFailed:  a.counters.exchangesFailed.Load(),
 		Limited:          a.counters.limited.Load(),
-		Waiting:          a.limiter.length(),
+		Waiting:          a.unknowns.length(),
 		Tokens:           a.tokens.stat(),
 		APIKeys:          a.keys.stat(),
 		Refusals:         a.refused.stat(),
