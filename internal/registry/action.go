@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -158,13 +159,24 @@ func isDigest(s string) bool { return isReference(s) && strings.Contains(s, ":")
 // parameters count in a form as well, in distribution at least, and then they
 // are in the body.
 func mayMount(r *http.Request) bool {
-	for _, contentType := range r.Header["Content-Type"] {
-		if strings.Contains(strings.ToLower(contentType), "form") {
-			return true
-		}
+	if contentTypeHas(r, "urlencoded") {
+		return true
 	}
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	return err != nil || query.Has("mount") || query.Has("from")
+}
+
+// isMultipart reports whether the body is in parts. Distribution reads those as
+// a form, for its parameters, and leaves files of what does not fit into
+// memory; nothing of the specification is sent so.
+func isMultipart(r *http.Request) bool { return contentTypeHas(r, "multipart") }
+
+// contentTypeHas looks into all of them, and is not particular how they are
+// spelled: servers are not, either.
+func contentTypeHas(r *http.Request, text string) bool {
+	return slices.ContainsFunc(r.Header["Content-Type"], func(contentType string) bool {
+		return strings.Contains(strings.ToLower(contentType), text)
+	})
 }
 
 // overridesMethod reports whether a server that honours such things may see

@@ -78,7 +78,6 @@ func actionRows() []actionRow {
 		{"POST", "/v2/app/blobs/uploads/", form, "app", mounts},
 		{"POST", "/v2/app/blobs/uploads/", strings.ToUpper(form), "app", mounts},
 		{"POST", "/v2/app/blobs/uploads/", form + `; charset="`, "app", mounts},
-		{"POST", "/v2/app/blobs/uploads/", "Content-Type: multipart/form-data; boundary=x", "app", mounts},
 
 		// Repositories that are called like a part of the API.
 		{"DELETE", "/v2/foo/manifests/manifests/x", "", "foo/manifests", "delete"},

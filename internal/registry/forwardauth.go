@@ -93,7 +93,7 @@ func (f *ForwardAuth) original(r *http.Request) (*http.Request, error) {
 		if original.Header["Content-Type"] == nil {
 			// Envoy keeps back the headers that it is not told to pass on, so
 			// there may be a form.
-			original.Header.Set("Content-Type", "multipart/form-data")
+			original.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		}
 	case !found || rest != "" && rest[0] != '?':
 		// To Envoy OPTIONS * is /verify*: it has said something of its own, and

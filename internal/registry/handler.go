@@ -73,6 +73,9 @@ func decide(a *Authenticator, policy Policy, r *http.Request) Decision {
 	if err == nil && !inAPI {
 		err = denied("nothing but the registry's API is served here")
 	}
+	if err == nil && isMultipart(r) {
+		err = malformed("a registry takes no multipart body")
+	}
 	if err != nil {
 		d.Err = refusal(err)
 	}

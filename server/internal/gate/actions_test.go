@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -313,13 +314,11 @@ func TestMountNeedsPull(t *testing.T) {
 		t.Fatalf("a push answers %d, want 201", got)
 	}
 	form := url.Values{"mount": {sum.String()}, "from": {"other"}}.Encode()
-	multipart := "--b\r\nContent-Disposition: form-data; name=mount\r\n\r\n" + sum.String() + "\r\n--b\r\nContent-Disposition: form-data; name=from\r\n\r\nother\r\n--b--\r\n"
 	for i, tt := range []struct{ query, header, body string }{
 		{"?" + form, "", ""},
 		{"", "Content-Type: application/x-www-form-urlencoded", form},
 		{"", "Content-Type: APPLICATION/x-www-form-urlencoded; charset=", form},
 		{"?mount=" + url.QueryEscape(sum.String()), "Content-Type: application/x-www-form-urlencoded", "from=other"},
-		{"", "Content-Type: multipart/form-data; boundary=b", multipart},
 	} {
 		target := fmt.Sprintf("/v2/app%d/blobs/uploads/%s", i, tt.query)
 		if got := do(push, target, tt.header, tt.body); got != http.StatusForbidden {
@@ -328,5 +327,43 @@ func TestMountNeedsPull(t *testing.T) {
 		if got := do(mounts, target, tt.header, tt.body); got != http.StatusCreated {
 			t.Errorf("POST %s %q by who may pull and push = %d, want 201", target, tt.header, got)
 		}
+	}
+}
+
+// Distribution looks for parameters in a form's body as well, and keeps in
+// files what does not fit into memory. Those would stay.
+func TestNoMultipartBodyComesThrough(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	t.Setenv("TMP", dir) // Windows
+	r := newRouter(t)
+	r.gate.Next = handlers.NewApp(t.Context(), &configuration.Configuration{
+		Storage: configuration.Storage{"inmemory": {}, "maintenance": {"uploadpurging": map[any]any{"enabled": false}}},
+	})
+	// More than net/http keeps in memory (32 MB, and 10 MB for what is no file).
+	body := "--b\r\nContent-Disposition: form-data; name=x; filename=x\r\n\r\n" + strings.Repeat("x", 43<<20) + "\r\n--b--\r\n"
+	all := len(everybody) - 1
+	for _, method := range []string{"POST", "PATCH", "PUT"} {
+		for _, contentType := range []string{"multipart/form-data; boundary=b", "MultiPart/Form-Data;boundary=b", "\u00a0multipart/form-data; boundary=b"} {
+			target := "/v2/app/blobs/uploads/"
+			if method != "POST" {
+				target += "00000000-0000-0000-0000-000000000000?_state="
+			}
+			req := httptest.NewRequest(method, target, strings.NewReader(body))
+			req.Header.Set("Content-Type", contentType)
+			req.Header.Set("Authorization", "Bearer "+r.tokens[all])
+			w := httptest.NewRecorder()
+			r.gate.ServeHTTP(w, req)
+			if w.Code != http.StatusBadRequest || r.decision.Err == nil {
+				t.Errorf("%s with %q = %d, want 400 of the gate's", method, contentType, w.Code)
+			}
+		}
+	}
+	left, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range left {
+		t.Errorf("%s is left", file.Name())
 	}
 }
