@@ -10,7 +10,7 @@ import (
 
 // Exchanges are limited by how many run at a time: so the limit goes by what the
 // identity service bears. Keys that have been accepted before have a limiter of
-// their own, and never wait for others.
+// their own, and never wait for unknown ones.
 const (
 	maxExchanges = 32  // of unknown keys, in all
 	maxShare     = 8   // of them, for one address
@@ -19,8 +19,8 @@ const (
 	maxWait      = 5 * time.Second
 )
 
-// siteBits is the length of the IPv6 prefix that stands for one client. Whole
-// sites get a /48 (RFC 6177 §2), and would have 65,536 shares if a /64 had one.
+// siteBits is the length of the IPv6 prefix that stands for one client. A site
+// may have a /48 (RFC 6177 §2): if each /64 counted, it would have 65,536 shares.
 const siteBits = 48
 
 // A limiter lets exchanges begin one after another: those for one address in
