@@ -7,8 +7,8 @@ import (
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/platform"
 )
 
-// errNoContextID does not quote the id, which comes from a token.
-var errNoContextID = errors.New("the token's scope is not a context id")
+// errNoContextID does not quote the id, which may come from a token.
+var errNoContextID = errors.New("not a context id")
 
 // Upper case is left out because file systems may ignore the difference.
 var folderName = regexp.MustCompile(`^context-[a-z0-9][a-z0-9-]{0,63}$`)

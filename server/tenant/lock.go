@@ -3,6 +3,7 @@ package tenant
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -26,6 +27,9 @@ func (a *Apps) Lock(exclusive bool) (unlock func() error, err error) {
 	}
 	if c.Storage.Type() != "filesystem" {
 		return func() error { return nil }, nil
+	}
+	if _, err := os.Stat(root); exclusive && errors.Is(err, fs.ErrNotExist) {
+		return func() error { return nil }, nil // nothing is there that could be in use
 	}
 	if err := os.MkdirAll(root, 0o750); err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/distribution/distribution/v3/configuration"
 	"github.com/distribution/distribution/v3/registry/storage"
 	"github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/distribution/distribution/v3/registry/storage/driver/factory"
@@ -82,16 +83,21 @@ func (a *Apps) Ready(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := root.Stat(ctx, "/"); err != nil && !isNotFound(err) { // an empty bucket has no root
-		return err
+	_, err = root.Stat(ctx, "/")
+	if isNotFound(err) && a.config().Storage.Type() != "filesystem" { // an empty bucket has no root; Lock makes a folder
+		err = nil
 	}
-	return nil
+	return err
 }
 
 // RunPurge purges abandoned uploads at once and then daily until ctx ends: one
 // walk through the storage after another, where each app would have a purger of
-// its own, and contexts without an app none.
+// its own, and contexts without an app none. Nothing is purged where the storage
+// is only read: garbage may be collected at the same time.
 func (a *Apps) RunPurge(ctx context.Context) {
+	if isReadOnly(a.config().Storage) {
+		return
+	}
 	for {
 		n, err := a.PurgeUploads(ctx, time.Now().Add(-purgeAfter))
 		switch {
@@ -108,6 +114,12 @@ func (a *Apps) RunPurge(ctx context.Context) {
 		case <-time.After(purgeInterval - rand.N(purgeInterval/8)): // replicas do not keep step
 		}
 	}
+}
+
+// isReadOnly reports whether storage.maintenance.readonly is on.
+func isReadOnly(s configuration.Storage) bool {
+	readOnly, _ := s["maintenance"]["readonly"].(map[any]any)
+	return readOnly["enabled"] == true
 }
 
 // PurgeUploads deletes, in every context, the uploads that began before a time,

@@ -12,6 +12,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/distribution/distribution/v3/configuration"
+
 	"github.com/DownToZero-Cloud/docker-credential-dtz/server/tenant"
 )
 
@@ -108,6 +110,21 @@ func TestPurgeRunsAtOnceAndDaily(t *testing.T) {
 			t.Errorf("%d uploads are left after eight days, want none", n)
 		}
 	})
+}
+
+// Who collects garbage beside servers has them only read.
+func TestNothingIsPurgedWhereStorageIsOnlyRead(t *testing.T) {
+	dir := t.TempDir()
+	us := newClient(t, tenant.New(withStorage(inFolder(dir))), mine)
+	upload := us.want(http.StatusAccepted, "POST", "/v2/app/blobs/uploads/", nil).Get("Location")
+	backdate(t, filepath.Join(dir, mine), time.Now().Add(-8*24*time.Hour))
+	config := withStorage(inFolder(dir))
+	tenant.New(func() *configuration.Configuration {
+		c := config()
+		c.Storage["maintenance"] = configuration.Parameters{"readonly": map[any]any{"enabled": true}}
+		return c
+	}).RunPurge(t.Context()) // returns, instead of waiting for tomorrow
+	us.want(http.StatusNoContent, "GET", upload, nil)
 }
 
 func TestOneBrokenContextStopsNoOtherPurge(t *testing.T) {
@@ -215,8 +232,19 @@ func TestCollectWhereNothingIs(t *testing.T) {
 func TestReadyAsksTheStorage(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "images")
 	apps := tenant.New(withStorage(inFolder(dir)))
+	unlock, err := apps.Lock(false) // as a server does
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unlock() }() // the test has ended
 	if err := apps.Ready(t.Context()); err != nil {
 		t.Errorf("before the first push: %v", err)
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := apps.Ready(t.Context()); err == nil {
+		t.Error("a storage that has been taken away is ready")
 	}
 	if err := os.WriteFile(dir, nil, 0o600); err != nil {
 		t.Fatal(err)

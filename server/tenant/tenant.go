@@ -120,7 +120,7 @@ func (a *Apps) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	id, err := CanonicalID(profile.Context)
 	if err != nil {
-		(&registry.Error{Status: http.StatusForbidden, Code: "DENIED", Message: err.Error()}).ServeHTTP(w, r)
+		(&registry.Error{Status: http.StatusForbidden, Code: "DENIED", Message: "the token's scope is " + err.Error()}).ServeHTTP(w, r)
 		return
 	}
 	a.serve(id, w, r)

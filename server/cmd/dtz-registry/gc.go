@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -35,6 +36,9 @@ seven days.`,
 			for _, w := range warnings {
 				fmt.Fprintln(cmd.ErrOrStderr(), "warning:", w)
 			}
+			if c.Storage == "inmemory" {
+				return errors.New("images in memory are gone with the process that had them")
+			}
 			tenant.LogTo(slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)))
 			apps := tenant.New(c.Distribution)
 			unlock, err := apps.Lock(true)
@@ -45,11 +49,22 @@ seven days.`,
 				return err
 			}
 			defer func() { err = errors.Join(err, unlock()) }()
-			ids := []string{contextID}
-			if contextID == "" {
-				if ids, err = apps.Contexts(cmd.Context()); err != nil {
-					return err
+			ids, err := apps.Contexts(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if contextID != "" {
+				id, err := tenant.CanonicalID(contextID)
+				switch {
+				case err != nil:
+					return fmt.Errorf("--context: %w", err)
+				case !slices.Contains(ids, id):
+					return fmt.Errorf("--context: %s has no images here", id)
 				}
+				ids = []string{id}
+			}
+			if len(ids) == 0 {
+				fmt.Fprintln(cmd.OutOrStdout(), "No context has images here.")
 			}
 			var errs []error
 			for _, id := range ids {

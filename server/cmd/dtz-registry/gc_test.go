@@ -28,8 +28,11 @@ func TestGC(t *testing.T) {
 		code = run(t.Context(), append([]string{"gc", "--config", file}, args...), strings.NewReader(""), &out, &errOut)
 		return code, out.String(), errOut.String()
 	}
-	if code, stdout, stderr := gc(); code != 0 || stdout+stderr != "" {
-		t.Errorf("where nothing has been pushed: %d %s%s, want 0 and nothing", code, stdout, stderr)
+	if code, stdout, stderr := gc(); code != 0 || stdout != "No context has images here.\n" || stderr != "" {
+		t.Errorf("where nothing has been pushed: %d %s%s, want 0 and that", code, stdout, stderr)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "images")); err == nil {
+		t.Error("gc makes a storage where there is none")
 	}
 
 	// Two contexts push an image each, and one of them deletes its own.
@@ -87,11 +90,14 @@ func TestGC(t *testing.T) {
 	if want := "context-abc12345: 3 blobs deleted, 1.0 MiB freed\ncontext-def67890: 0 blobs deleted, 0 B freed\n"; code != 0 || stdout != want {
 		t.Errorf("%d %s%s, want 0 %s", code, stdout, stderr, want)
 	}
-	if code, stdout, _ := gc("--context", "def67890"); code != 0 || stdout != "def67890: 0 blobs deleted, 0 B freed\n" {
+	if code, stdout, _ := gc("--context", "def67890"); code != 0 || stdout != "context-def67890: 0 blobs deleted, 0 B freed\n" {
 		t.Errorf("one context: %d %s", code, stdout)
 	}
-	if code, stdout, _ := gc("--context", "def67890", "--delete-untagged"); code != 0 || stdout != "def67890: 0 manifests and 0 blobs deleted, 0 B freed\n" {
+	if code, stdout, _ := gc("--context", "def67890", "--delete-untagged"); code != 0 || stdout != "context-def67890: 0 manifests and 0 blobs deleted, 0 B freed\n" {
 		t.Errorf("with what has no tag: %d %s", code, stdout)
+	}
+	if code, _, stderr := gc("--context", "zzz99999"); code != 1 || !strings.Contains(stderr, "context-zzz99999 has no images here") {
+		t.Errorf("a context that is not there: %d %s, want 1", code, stderr)
 	}
 	if code, _, stderr := gc("--context", "../etc"); code != 1 || !strings.Contains(stderr, "not a context id") {
 		t.Errorf("a path for a context: %d %s, want 1", code, stderr)

@@ -155,6 +155,7 @@ func TestProblemsNameFileAndLine(t *testing.T) {
 		{"contexts that are empty", "verification:\n  contexts: []\n", "2", "nobody may use this registry"},
 		{"contexts that are null", "verification:\n  contexts:\n", "2", "nobody may use this registry"},
 		{"a context that is an identity", "verification:\n  contexts:\n    - context-abc12345\n    - identity-abc12345\n", "4", "verification.contexts[1]: want the id of a context"},
+		{"a context that no folder can be called", "verification:\n  contexts: [abc_d]\n", "2", "verification.contexts[0]: want the id of a context"},
 		{"every context, and one more", "verification:\n  contexts: [\"*\", context-abc12345]\n", "2", `"*" is every context`},
 		{"a key that nobody knows", minimal + "listn: 127.0.0.1:8080\n", "2", "listn: unknown key"},
 		{"a key that nobody knows further in", withVerification("isuer: dtz.rocks"), "3", "verification.isuer: unknown key"},
@@ -323,6 +324,24 @@ func TestEachCopyOfDistributionsIsItsOwn(t *testing.T) {
 	}
 	if first.HTTP.Secret == "" || first.HTTP.Secret != second.HTTP.Secret {
 		t.Error("the secret of uploads differs between two apps of one process")
+	}
+}
+
+// Distribution's own program obeys these, so that somebody may count on them.
+func TestVariablesThatDoNotCountAreNamed(t *testing.T) {
+	t.Setenv("REGISTRY_AUTH_HTPASSWD_REALM", "x")
+	t.Setenv("REGISTRY_HTTP_ADDR", ":5000")
+	t.Setenv("REGISTRY_STORAGE_DELETE_ENABLED", "false")
+	t.Setenv("REGISTRY_HTTP_SECRET", "which counts")
+	t.Setenv("REGISTRY_PORT", "tcp://10.0.0.1:80") // as Kubernetes sets it
+	_, warnings, err := parse("dtz.yaml", minimal)
+	if err != nil || len(warnings) != 3 {
+		t.Fatalf("%v, %v, want three warnings", warnings, err)
+	}
+	for i, want := range []string{"REGISTRY_AUTH_HTPASSWD_REALM", "REGISTRY_HTTP_ADDR", "REGISTRY_STORAGE_DELETE_ENABLED"} {
+		if !strings.Contains(string(warnings[i]), want+" in the environment does not count: ") {
+			t.Errorf("%s, want it to name %s", warnings[i], want)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"fmt"
+	"os"
 	"reflect"
 	"regexp"
 	"slices"
@@ -111,6 +112,7 @@ func (r *reader) registry(n *yaml.Node, c *Config) {
 		r.problem(n, path, "%s", oneLine(err))
 		return
 	}
+	r.environment(n, path)
 	c.Storage = parsed.Storage.Type()
 	if !slices.Contains(drivers, c.Storage) {
 		r.problem(n, path+".storage", "want one of %v", drivers)
@@ -120,6 +122,25 @@ func (r *reader) registry(n *yaml.Node, c *Config) {
 	}
 	if parsed.HTTP.Secret == random { // the environment has none either
 		r.warn(n, path+".http.secret", "is missing: uploads end with the replica that began them; set the same one for all")
+	}
+}
+
+// environment warns of variables that do not count here, though distribution
+// obeys them elsewhere.
+func (r *reader) environment(n *yaml.Node, path string) {
+	var warnings []string
+	for _, variable := range os.Environ() {
+		name, _, _ := strings.Cut(variable, "=")
+		for key, why := range ours {
+			prefix := "REGISTRY_" + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
+			if name == prefix || strings.HasPrefix(name, prefix+"_") {
+				warnings = append(warnings, name+" in the environment does not count: "+why)
+			}
+		}
+	}
+	slices.Sort(warnings)
+	for _, w := range warnings {
+		r.warn(n, path, "%s", w)
 	}
 }
 

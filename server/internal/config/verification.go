@@ -12,6 +12,7 @@ import (
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/oauth"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/platform"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/registry"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/server/tenant"
 )
 
 const noContexts = `nobody may use this registry; set the contexts that may, like ["context-abc12345"], or ["*"] for every one`
@@ -123,7 +124,7 @@ func (r *reader) contexts(n *yaml.Node, path string) (contexts []string) {
 	before := len(r.problems)
 	r.each(n, path, func(n *yaml.Node, path string) {
 		id := r.required(n, path)
-		if _, isContext := platform.ContextID(id); !isContext && id != "*" && id != "" {
+		if _, err := tenant.CanonicalID(id); err != nil && id != "*" && id != "" {
 			r.problem(n, path, `want the id of a context, like context-abc12345, or "*"`)
 		}
 		contexts = append(contexts, id)

@@ -118,7 +118,7 @@ func (m *management) authorize(r *http.Request) (contextID string, err error) {
 	}
 	id, err := tenant.CanonicalID(profile.Context)
 	if err != nil {
-		return "", &registry.Error{Status: http.StatusForbidden, Message: err.Error()}
+		return "", &registry.Error{Status: http.StatusForbidden, Message: "the token's scope is " + err.Error()}
 	}
 	return id, nil
 }
