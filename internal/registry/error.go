@@ -90,6 +90,16 @@ func refusal(err error) *Error {
 	return unavailable(err)
 }
 
+// StatusClientGone is nginx's status for a request whose client has closed the
+// connection before the answer.
+const StatusClientGone = 499
+
+// gone is for a credential that has not been checked since nobody waits for it
+// any more, which is no fault of the identity service's.
+func gone(why error) *Error {
+	return &Error{Status: StatusClientGone, Code: "UNAVAILABLE", Message: "the client has gone", Err: why}
+}
+
 // unavailable is for a credential that could not be checked, while the identity
 // service or the keys are out of reach: to call it refused would make people
 // throw away good ones.

@@ -14,8 +14,9 @@ const verifyPath = "/verify"
 // ForwardAuth answers a reverse proxy that asks, before it passes a request on
 // to a registry, whether it may: nginx (auth_request), Traefik and Caddy
 // (forward-auth) at /verify, Envoy (ext_authz over HTTP, path_prefix /verify)
-// at what follows it. Register it for /verify and /verify/; it answers nowhere
-// else.
+// at what follows it. It answers nowhere else. Serve it without a
+// [http.ServeMux], which redirects /verify//v2/ and repeats the query, and with
+// that perhaps an API key, in the Location.
 //
 // It answers 200 with the headers X-Dtz-Identity and X-Dtz-Context, which the
 // proxy is to set on the request in place of any that the client sent, or

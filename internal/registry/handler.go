@@ -2,8 +2,11 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strings"
+
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/platform"
 )
 
 // A Handler lets through to Next the requests whose caller Authenticator knows
@@ -57,6 +60,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	setIdentity(r.Header, d.Profile)
+	// A cache may keep what Authorization was needed for (RFC 9111 §3.5), not
+	// so for the others: it has to know whose answer it is.
+	w.Header().Add("Vary", "Authorization, Cookie, X-API-KEY, X-DTZ-CONTEXT")
 	h.Next.ServeHTTP(w, r)
 }
 
@@ -78,6 +84,9 @@ func decide(a *Authenticator, policy Policy, r *http.Request) Decision {
 	}
 	if err != nil {
 		d.Err = refusal(err)
+		if d.Err.Status == http.StatusServiceUnavailable && errors.Is(r.Context().Err(), context.Canceled) {
+			d.Err = gone(err)
+		}
 	}
 	return d
 }
@@ -91,9 +100,18 @@ const (
 
 const ourPrefix = "x-dtz-"
 
+// setIdentity sets ids in their one spelling, so that whoever compares or files
+// by them has one caller for one caller.
 func setIdentity(h http.Header, p *Profile) {
-	h.Set(identityHeader, p.Subject)
-	h.Set(contextHeader, p.Context)
+	identity, contextID := p.Subject, p.Context
+	if id, ok := platform.IdentityID(identity); ok {
+		identity = id
+	}
+	if id, ok := platform.ContextID(contextID); ok {
+		contextID = id
+	}
+	h.Set(identityHeader, identity)
+	h.Set(contextHeader, contextID)
 }
 
 // removeImitations removes the headers that some server may take for ours: to

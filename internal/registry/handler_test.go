@@ -224,3 +224,77 @@ func TestObserve(t *testing.T) {
 		}
 	}
 }
+
+func TestIdentityIsSentInOneSpelling(t *testing.T) {
+	const id = "0190A2B4-1C2D-7E3F-8A4B-5C6D7E8F9A0B"
+	for _, tt := range []struct{ subject, context string }{
+		{id, id},
+		{"identity-" + id, "context-" + id},
+		{"identity-" + strings.ToLower(id), strings.ToLower(id)},
+	} {
+		h := newHandler(t, func(_ http.ResponseWriter, r *http.Request) {
+			for name, want := range map[string]string{"X-Dtz-Identity": "identity-", "X-Dtz-Context": "context-"} {
+				if got := r.Header.Get(name); got != want+strings.ToLower(id) {
+					t.Errorf("%s of %q and %q is %q", name, tt.subject, tt.context, got)
+				}
+			}
+		})
+		h.Policy = Policy{Contexts: []string{"*"}}
+		token := withClaims(goodClaims.with("sub", fmt.Sprintf("%q", tt.subject)).with("scope", fmt.Sprintf("%q", tt.context)).
+			with("roles", `["https://dtz.rocks/containerregistry/admin/context-`+strings.ToLower(id)+`"]`))
+		r := httptest.NewRequest("GET", "/v2/", nil)
+		r.Header.Set("Authorization", "Bearer "+token)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if w.Code != http.StatusOK {
+			t.Errorf("%q and %q: %d %s", tt.subject, tt.context, w.Code, w.Body)
+		}
+	}
+}
+
+func TestNoCacheGivesOneCallersAnswerToAnother(t *testing.T) {
+	h := newHandler(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=31536000") // as distribution for blobs
+	})
+	r := httptest.NewRequest("GET", "/v2/", nil)
+	r.AddCookie(&http.Cookie{Name: "dtz-auth", Value: goodToken()})
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	for _, name := range []string{"Authorization", "Cookie", "X-API-KEY", "X-DTZ-CONTEXT"} {
+		if vary := w.Header().Get("Vary"); w.Code != http.StatusOK || !strings.Contains(vary, name) {
+			t.Errorf("%d, Vary: %q, want %s in it", w.Code, vary, name)
+		}
+	}
+}
+
+// Nobody has failed when a client does not wait for its key to be checked.
+func TestAClientThatGoesIsNoFailure(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		end  func(context.Context) (context.Context, context.CancelFunc)
+		want int
+	}{
+		{"the client goes", context.WithCancel, StatusClientGone},
+		{"its time is up", func(ctx context.Context) (context.Context, context.CancelFunc) {
+			return context.WithTimeout(ctx, 0)
+		}, http.StatusServiceUnavailable},
+	} {
+		ctx, cancel := tt.end(t.Context())
+		cancel()
+		release := make(chan struct{})
+		h := newHandler(t, nil)
+		h.Authenticator.Exchange = func(context.Context, string, string) (string, error) {
+			<-release
+			return "", errAway
+		}
+		var got Decision
+		h.Observe = func(_ *http.Request, d Decision) { got = d }
+		r := httptest.NewRequestWithContext(ctx, "GET", "/v2/", nil)
+		r.Header.Set("X-Api-Key", goodKey)
+		h.ServeHTTP(httptest.NewRecorder(), r)
+		close(release)
+		if got.status() != tt.want {
+			t.Errorf("%s: %d (%v), want %d", tt.name, got.status(), got.Err, tt.want)
+		}
+	}
+}

@@ -108,8 +108,8 @@ func query(name string) func(*http.Request) (string, int) {
 
 // cutParameter parts and decodes one pair of a query, as HTML forms make it
 // (application/x-www-form-urlencoded in the URL Standard): only an ampersand
-// parts it from the next, and a percent sign that encodes nothing stands for
-// itself.
+// parts it from the next. A name or value in which a percent sign encodes
+// nothing stands for itself, all of it.
 func cutParameter(pair string) (name, value string) {
 	name, value, _ = strings.Cut(pair, "=")
 	return unescape(name), unescape(value)
@@ -125,7 +125,8 @@ func unescape(text string) string {
 // StripCredentials removes from r all that an [Authenticator] may read, so that
 // no log and no server behind it sees a credential: the headers Authorization,
 // X-API-KEY and X-DTZ-CONTEXT, the cookie dtz-auth, and apiKey and contextId in
-// the query, of the Referer too. Everything else stays as it is. It changes the
+// the query: of the URL, of the Referer, and of the URI that a proxy in front
+// says it has been asked for. Everything else stays as it is. It changes the
 // header and the URL in place; those of a [http.Request.Clone] are its own.
 func StripCredentials(r *http.Request) {
 	for _, name := range []string{"Authorization", "X-Api-Key", "X-Dtz-Context"} {
@@ -134,11 +135,20 @@ func StripCredentials(r *http.Request) {
 	stripCookie(r.Header)
 	r.URL.RawQuery = stripQuery(r.URL.RawQuery)
 	r.RequestURI = stripURI(r.RequestURI)
-	for i, referer := range r.Header["Referer"] {
-		r.Header["Referer"][i] = stripURI(referer)
+	for name, values := range r.Header {
+		if !slices.Contains(uriHeaders, canonicalName(name)) {
+			continue
+		}
+		for i, uri := range values {
+			values[i] = stripURI(uri)
+		}
 	}
 	r.Form = nil // holds the query's; ParseForm makes it again
 }
+
+// uriHeaders hold a URI, and so may hold its query. The names are as
+// [canonicalName] has them.
+var uriHeaders = []string{"referer", "x-forwarded-uri", "x-original-uri", "x-original-url", "x-rewrite-url"}
 
 func stripCookie(h http.Header) {
 	var kept []string
@@ -157,10 +167,16 @@ func stripCookie(h http.Header) {
 	}
 }
 
+// stripQuery removes a pair also for what is behind a semicolon in it, where
+// only others look.
 func stripQuery(query string) string {
 	return without(query, "&", func(pair string) bool {
-		name, _ := cutParameter(pair)
-		return name == apiKeyParameter || name == contextParameter
+		for part := range strings.SplitSeq(pair, ";") {
+			if name, _ := cutParameter(part); name == apiKeyParameter || name == contextParameter {
+				return true
+			}
+		}
+		return false
 	})
 }
 

@@ -108,11 +108,18 @@ func TestStripCredentials(t *testing.T) {
 		{"the query with its context", h{}, h{}, "/v2/?contextId=a&apiKey=b&apiKey=c", "/v2/"},
 		{"the query among others", h{}, h{}, "/v2/?n=1&apiKey=a&last=b?c", "/v2/?n=1&last=b?c"},
 		{"the query, encoded", h{}, h{}, "/v2/?%61piKey=a&n=1&context%49d=b&apiKey", "/v2/?n=1"},
-		{"names that are almost the same", h{}, h{}, "/v2/?apikey=a&api+Key=b&x=1;apiKey=c&%2561piKey=d", "/v2/?apikey=a&api+Key=b&x=1;apiKey=c&%2561piKey=d"},
+		{"names that are almost the same", h{}, h{}, "/v2/?apikey=a&api+Key=b&x=1;apikey=c&%2561piKey=d", "/v2/?apikey=a&api+Key=b&x=1;apikey=c&%2561piKey=d"},
+		{"behind a semicolon", h{}, h{}, "/v2/?x=1;apiKey=c&n=1&y;%63ontextId=d", "/v2/?n=1"},
 		{"a query that ends in a semicolon", h{}, h{}, "/v2/?apiKey=a;n=1", "/v2/"},
 		{"an empty query", h{}, h{}, "/v2/?", "/v2/?"},
 		{"the absolute form", h{}, h{}, "http://example.com/v2/?apiKey=a&n=1", "http://example.com/v2/?n=1"},
 		{"the page that one came from", h{"Referer": {"https://example.com/v2/?apiKey=a&n=1"}}, h{"Referer": {"https://example.com/v2/?n=1"}}, "/v2/", "/v2/"},
+		{
+			"what a proxy has been asked for",
+			h{"X-Forwarded-Uri": {"/a?apiKey=a&n=1"}, "X_original_uri": {"/b?apiKey=b"}, "X-Original-Url": {"https://example.com/?contextId=c"}, "X-Rewrite-Url": {"/d?x", "/d?apiKey=d"}},
+			h{"X-Forwarded-Uri": {"/a?n=1"}, "X_original_uri": {"/b"}, "X-Original-Url": {"https://example.com/"}, "X-Rewrite-Url": {"/d?x", "/d"}},
+			"/v2/", "/v2/",
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

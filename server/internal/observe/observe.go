@@ -140,7 +140,7 @@ func (o *Observer) Decided(r *http.Request, d registry.Decision) {
 }
 
 // outcome is what became of the request, in a word: what the gate decided, or
-// that what it let through has not been answered whole.
+// that the client has gone before that, or before the answer was whole.
 func (rec *record) outcome() string {
 	refusal := rec.decision.Err
 	switch {
@@ -164,6 +164,8 @@ func (rec *record) outcome() string {
 		return "limited"
 	case http.StatusServiceUnavailable:
 		return "unavailable"
+	case registry.StatusClientGone:
+		return "aborted"
 	}
 	return "denied"
 }

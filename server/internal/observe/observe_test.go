@@ -192,6 +192,8 @@ func TestEachRequestHasItsLine(t *testing.T) {
 		r.Header.Set("X-Api-Key", key)
 		return r
 	}
+	gone, hangUp := context.WithCancel(t.Context())
+	hangUp()
 	twice := request("GET", blob, token(t, alice))
 	twice.Header.Add("Authorization", "Basic")
 	tests := []struct {
@@ -226,6 +228,7 @@ func TestEachRequestHasItsLine(t *testing.T) {
 		{"a key that cannot be checked", ok, apiKey("another"), line{
 			"level": "WARN", "status": 503., "outcome": "unavailable", "reason": "exchanging an API key: identity service out of reach",
 		}},
+		{"a client that has gone", ok, apiKey("third").WithContext(gone), line{"level": "INFO", "status": 499., "outcome": "aborted"}},
 		{"two credentials", ok, twice, line{"level": "INFO", "status": 400., "outcome": "malformed", "reason": "more than one Authorization header"}},
 		{"something else than the registry", ok, request("GET", "/debug/vars", token(t, alice)), line{
 			"level": "INFO", "identity": nil, "path": "/debug/vars", "status": 404., "outcome": "undecided", "reason": nil,
