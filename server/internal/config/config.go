@@ -124,6 +124,9 @@ func (r *reader) result(c *Config) (*Config, []Warning, error) {
 
 // document is the one document in data; an empty one is an empty mapping.
 func document(data []byte) (*yaml.Node, error) {
+	if !utf8.Valid(data) { // YAML may be UTF-16, which no editor here writes
+		return nil, errors.New("want UTF-8")
+	}
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	var doc, second yaml.Node
 	switch err := decoder.Decode(&doc); {

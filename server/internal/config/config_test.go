@@ -273,7 +273,7 @@ func TestNotYAML(t *testing.T) {
 func TestParametersAreTheDrivers(t *testing.T) {
 	dir, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "github.com/distribution/distribution/v3").Output()
 	if err != nil {
-		t.Skip("the source of distribution is not at hand: ", err)
+		t.Fatal("the source of distribution, which is compiled in, is not at hand: ", err)
 	}
 	name := regexp.MustCompile(`(?:parameters(?:\[|, ?)|mapstructure:)"([a-z0-9_]+)"`)
 	for driver, kind := range map[string]string{"filesystem": "filesystem", "s3-aws": "s3", "gcs": "gcs", "azure": "azure"} {
@@ -480,13 +480,14 @@ func FuzzParse(f *testing.F) {
 	f.Add(minimal + "registry: {storage: {s3: {region: here, bucket: images, secretkey: x}}, http: {secret: x, headers: {a: [b]}}}\n")
 	f.Add("verification: {contexts: [\"*\"], roles: {pull: [\"https://dtz.rocks/{context_id}\"]}, leeway: 0s}\ntrusted_proxies: [::1]\n")
 	f.Add(minimal + "registry: {storage: {filesystem: /x}}\n---\n\"a\\nb\": *c\n")
+	f.Add("\xff\xfe( 00")
 	f.Add("a: &a [*a]\n<<: {b: c}\n? [x]\n: y\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		// Reading files is not what is tried here, and some, like a terminal,
 		// never end.
 		for _, setting := range []string{"keys", "deny_list", "certificate", "key"} {
 			if strings.Contains(text, setting) && !strings.Contains(whole, text) {
-				t.Skip()
+				return
 			}
 		}
 		c, _, err := parse("/dev/null/dtz.yaml", text)
