@@ -35,11 +35,11 @@ type Service struct {
 type Options struct {
 	// Grace is how long requests may go on once the services have to end.
 	Grace time.Duration
-	// Stopping is called when the context ends, and the listeners are closed
-	// when it returns. Nil means at once.
+	// Stopping is called when the context ends or a service has failed, and the
+	// listeners are closed when it returns. Nil means at once.
 	Stopping func()
-	// Log gets what no client is told: failing handshakes, panics. Nil means
-	// none.
+	// Log gets what no client is told: failing handshakes, panics, and at once
+	// why all services end if one has failed. Nil means none.
 	Log *slog.Logger
 }
 
@@ -55,6 +55,8 @@ func Serve(ctx context.Context, o Options, services ...Service) error {
 			Handler:           hurry(s.Handler),
 			TLSConfig:         s.TLS,
 			ReadHeaderTimeout: headerTimeout,
+			WriteTimeout:      maxStall, // of what no handler answers, such as a bad request; see hurry
+			HTTP2:             &http.HTTP2Config{WriteByteTimeout: maxStall},
 			IdleTimeout:       idleTimeout,
 			MaxHeaderBytes:    maxHeaderSize,
 			ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
@@ -71,13 +73,14 @@ func Serve(ctx context.Context, o Options, services ...Service) error {
 	var err error
 	select {
 	case <-ctx.Done():
-		if o.Stopping != nil {
-			for _, server := range servers {
-				server.SetKeepAlivesEnabled(false) // whoever comes again had better go elsewhere
-			}
-			o.Stopping()
-		}
 	case err = <-failed:
+		log.Error("a service has failed; all of them end", "error", err)
+	}
+	if o.Stopping != nil {
+		for _, server := range servers {
+			server.SetKeepAlivesEnabled(false) // whoever comes again had better go elsewhere
+		}
+		o.Stopping()
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.Grace)
 	defer cancel()

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -185,16 +186,32 @@ func TestServicesEndInTheirOrder(t *testing.T) {
 func TestOneFailureEndsAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		first, second := newPipes(), newPipes()
+		var logged strings.Builder
+		stopping := func() {
+			if !strings.Contains(logged.String(), net.ErrClosed.Error()) {
+				t.Errorf("the log has %q when Stopping is called, want the cause", logged.String())
+			}
+			time.Sleep(5 * time.Second)
+		}
 		done := make(chan error, 1)
 		go func() {
-			done <- Serve(t.Context(), Options{Grace: time.Hour, Stopping: func() { t.Error("Stopping is called, though ctx goes on") }},
+			done <- Serve(t.Context(), Options{Grace: time.Hour, Stopping: stopping, Log: slog.New(slog.NewTextHandler(&logged, nil))},
 				Service{Listener: first, Handler: http.NotFoundHandler()},
 				Service{Listener: second, Handler: http.NotFoundHandler()})
 		}()
 		synctest.Wait()
+		begun := time.Now()
 		second.Close()
-		if err := <-done; !errors.Is(err, net.ErrClosed) {
-			t.Errorf("Serve() = %v, want the listener's error", err)
+		time.Sleep(4 * time.Second)
+		conn := first.dial()
+		if conn == nil {
+			t.Fatal("the other service has ended while Stopping runs")
+		}
+		if status, _ := answer(t, send(t, conn, get)); status != 404 {
+			t.Errorf("a request while Stopping runs is answered %d, want 404", status)
+		}
+		if err := <-done; !errors.Is(err, net.ErrClosed) || time.Since(begun) != 5*time.Second {
+			t.Errorf("Serve() = %v after %v, want the listener's error once Stopping has returned", err, time.Since(begun))
 		}
 		if first.dial() != nil {
 			t.Error("the other service goes on")
@@ -205,6 +222,14 @@ func TestOneFailureEndsAll(t *testing.T) {
 func TestClientsThatStall(t *testing.T) {
 	const post = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20\r\n\r\n"
 	refuse := func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusUnauthorized) }
+	refuseAtLength := func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusUnauthorized)
+		w.Write(make([]byte, 10<<10)) // more than the server holds back
+	}
+	closeAndRefuse := func(w http.ResponseWriter, r *http.Request) {
+		r.Body.Close()
+		w.WriteHeader(http.StatusUnauthorized)
+	}
 	read := func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
@@ -235,6 +260,8 @@ func TestClientsThatStall(t *testing.T) {
 	}{
 		{"a refusal does not wait for ever for the body", refuse, 0, 0, 401, maxStall},
 		{"nor for the rest of it, however it trickles in", refuse, 19, 10 * time.Second, 401, maxStall},
+		{"nor does a long one", refuseAtLength, 0, 0, 401, maxStall},
+		{"nor a handler that closes the body", closeAndRefuse, 0, 0, 401, maxStall},
 		{"a body that never comes is an error", read, 0, 0, 400, maxStall},
 		{"and so is one that stops", read, 19, time.Second, 400, 19*time.Second + maxStall},
 		{"a slow body may take as long as it likes", read, 20, 59 * time.Second, 200, 20 * 59 * time.Second},
