@@ -4,7 +4,6 @@ import (
 	"io"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync/atomic"
 
 	"github.com/sirupsen/logrus"
@@ -46,11 +45,6 @@ type hook struct{}
 func (hook) Levels() []logrus.Level { return logrus.AllLevels[:logrus.WarnLevel+1] }
 
 func (hook) Fire(e *logrus.Entry) error {
-	// Kubernetes sets REGISTRY_PORT and the like for a service of that name, and
-	// the environment is read for each app.
-	if strings.HasPrefix(e.Message, "Ignoring unrecognized environment variable") {
-		return nil
-	}
 	var attrs []any
 	for name, value := range e.Data {
 		if slices.Contains(fields, name) {

@@ -19,6 +19,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/distribution/distribution/v3/configuration"
+	yamlv2 "go.yaml.in/yaml/v2" // distribution's own
 	"go.yaml.in/yaml/v3"
 
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/platform"
@@ -36,7 +37,7 @@ type Config struct {
 
 	// Storage is the kind of the registry's storage: filesystem, s3, gcs, …
 	Storage string
-	images  []byte // distribution's configuration, in YAML
+	images  []byte // distribution's configuration, environment included, in YAML
 }
 
 // TLS is a server's certificate.
@@ -207,13 +208,13 @@ func (r *reader) config(root *yaml.Node, c *Config) {
 
 // Distribution is the registry's own configuration, a new one at each call,
 // with nothing in it that another shares. The environment's REGISTRY_… variables
-// count, as they do with distribution's own program.
+// count, as they do with distribution's own program, as they were at [Load].
 func (c *Config) Distribution() *configuration.Configuration {
-	parsed, err := parseDistribution(c.images)
-	if err != nil {
-		panic(err) // Load has parsed the same text
+	images := new(configuration.Configuration)
+	if err := yamlv2.Unmarshal(c.images, images); err != nil {
+		panic(err) // it is what was made of one
 	}
-	return parsed
+	return images
 }
 
 // base is a file's name without folder and extensions: a key's ID.

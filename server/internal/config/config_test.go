@@ -386,6 +386,8 @@ func TestEnvironment(t *testing.T) {
 	if err != nil || len(warnings) > 0 {
 		t.Fatalf("warnings %v, %v, want none", warnings, err)
 	}
+	// All apps of a process have one configuration, whatever becomes of it.
+	t.Setenv("REGISTRY_HTTP_SECRET", "of nobody")
 	if d := c.Distribution(); d.HTTP.Secret != "of all" || d.Storage.Parameters()["secretkey"] != "canary" {
 		t.Error("the environment does not count")
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/distribution/distribution/v3/configuration"
+	yamlv2 "go.yaml.in/yaml/v2" // distribution's own
 	"go.yaml.in/yaml/v3"
 )
 
@@ -102,12 +103,15 @@ func (r *reader) registry(n *yaml.Node, c *Config) {
 	if http["secret"] == nil || http["secret"] == "" {
 		http["secret"] = random
 	}
-	var err error
-	if c.images, err = yaml.Marshal(settings); err != nil {
+	text, err := yaml.Marshal(settings)
+	if err != nil {
 		r.problem(n, path, "%v", err)
 		return
 	}
-	parsed, err := parseDistribution(c.images)
+	parsed, err := parseDistribution(text)
+	if err == nil {
+		c.images, err = yamlv2.Marshal(parsed)
+	}
 	if err != nil {
 		r.problem(n, path, "%s", oneLine(err))
 		return
