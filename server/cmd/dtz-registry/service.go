@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -41,12 +40,6 @@ type service struct {
 // newService reads the configuration and makes the gate. The log is JSON, on
 // standard error.
 func newService(cmd *cobra.Command, file string) (*service, error) {
-	// Distribution would send traces to a collector on this machine.
-	if os.Getenv("OTEL_TRACES_EXPORTER") == "" {
-		if err := os.Setenv("OTEL_TRACES_EXPORTER", "none"); err != nil {
-			return nil, err
-		}
-	}
 	c, warnings, err := config.Load(file)
 	if err != nil {
 		return nil, err
