@@ -263,6 +263,29 @@ func TestDistributionNeverDoesMoreThanWasAskedFor(t *testing.T) {
 	}
 }
 
+// A repository may be called what else tells two routes apart.
+func TestRoutesAreToldApartAsDistributionDoes(t *testing.T) {
+	r := newRouter(t)
+	for _, path := range paths("/v2", []string{"manifests", "blobs", "uploads", "tags", "list"}, 4) {
+		for _, last := range []string{"", "/", "/" + someDigest} {
+			for _, method := range []string{"GET", "PUT", "DELETE"} {
+				r.check(t, method, path+last, "", "")
+			}
+		}
+	}
+}
+
+// paths are those of at most n words below prefix.
+func paths(prefix string, words []string, n int) []string {
+	all := []string{prefix}
+	if n > 0 {
+		for _, word := range words {
+			all = append(all, paths(prefix+"/"+word, words, n-1)...)
+		}
+	}
+	return all
+}
+
 func FuzzActions(f *testing.F) {
 	for _, o := range ordinary {
 		f.Add(o.method, o.target, o.header, o.body)
