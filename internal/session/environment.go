@@ -186,7 +186,11 @@ func (s *Session) fromEnvironment(ctx context.Context, r Request, b config.Bindi
 	if why := s.unusable(env.accessToken, contextID); why != "" {
 		return nil, append(notes, why), nil
 	}
-	return &Credential{Username: UserBearer, Secret: env.accessToken, Source: FromAccessToken, Where: []string{env.where(FromAccessToken, b)}}, notes, nil
+	claims, _ := oauth.ParseClaims(env.accessToken.Reveal()) // looked at by unusable
+	return &Credential{
+		Username: UserBearer, Secret: env.accessToken, Source: FromAccessToken,
+		Expires: claims.Expires, Where: []string{env.where(FromAccessToken, b)},
+	}, notes, nil
 }
 
 // unusable is why DTZ_ACCESS_TOKEN does not serve in a context, "" if it does.
@@ -309,7 +313,7 @@ func (s *Session) fromKey(ctx context.Context, r Request, key secret.String, sou
 			return token, nil
 		},
 	})
-	cred := &Credential{Username: UserBearer, Secret: token.Access, Source: source, Where: cache.Where()}
+	cred := &Credential{Username: UserBearer, Secret: token.Access, Source: source, Expires: token.Expires(), Where: cache.Where()}
 	switch {
 	case err == nil && note == "":
 		return cred, nil

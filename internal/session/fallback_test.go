@@ -161,6 +161,8 @@ func (w *world) checkFallBack(t *testing.T, c fallBackCase, url string, key, kep
 		t.Errorf("%+v: %v, want %s", c, err, want)
 	case cred.Username != want, want == UserAPIKey && cred.Secret != key, want == UserBearer && cred.Secret != kept:
 		t.Errorf("%+v: the answer is %s, want %s", c, cred.Username, want)
+	case cred.Expires.IsZero() != (want == UserAPIKey):
+		t.Errorf("%+v: %s ends at %v", c, want, cred.Expires)
 	case len(cred.Notes) != 1 || strings.Contains(cred.Notes[0], key.Reveal()):
 		t.Errorf("%+v: notes = %q, want one, without the key", c, cred.Notes)
 	}

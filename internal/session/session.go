@@ -38,6 +38,9 @@ type Credential struct {
 	Username string // bearer, or apikey when the key itself has to do
 	Secret   secret.String
 	Source   Source
+	// Expires is when the token ends, by this machine's clock. It is zero where
+	// the API key itself is handed out.
+	Expires time.Time
 	// Where are the places where its secrets lie, for people. A login's are in
 	// its [Status].
 	Where []string
@@ -142,7 +145,7 @@ func (s *Session) Login(ctx context.Context, place config.Login, contextID strin
 	if err != nil {
 		return nil, s.explain(err, "", nil)
 	}
-	cred := &Credential{Username: UserBearer, Secret: token.Access, Source: FromLogin}
+	cred := &Credential{Username: UserBearer, Secret: token.Access, Source: FromLogin, Expires: token.Expires()}
 	if note != "" {
 		cred.Notes = []string{note}
 	}

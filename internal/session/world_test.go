@@ -291,6 +291,8 @@ func (w *world) checkToken(cred *Credential, contextID string) {
 		w.t.Errorf("answered %q and no token: %v", cred.Username, err)
 	case !w.Now().Before(claims.Expires):
 		w.t.Errorf("answered a token that ended at %s", claims.Expires)
+	case !cred.Expires.Equal(claims.Expires): // one clock rules both
+		w.t.Errorf("answered a token until %s and says %s", claims.Expires, cred.Expires)
 	case !platform.SameID(claims.Context, contextID):
 		w.t.Errorf("answered a token for %s, want %s", claims.Context, contextID)
 	}
