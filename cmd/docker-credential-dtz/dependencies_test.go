@@ -17,8 +17,8 @@ func TestDependencies(t *testing.T) {
 	allowed := []string{
 		ours + "cmd/docker-credential-dtz",
 		ours + "internal/atomicfile", ours + "internal/config", ours + "internal/dockerconfig",
-		ours + "internal/oauth", ours + "internal/platform", ours + "internal/secret",
-		ours + "internal/session", ours + "internal/store",
+		ours + "internal/oauth", ours + "internal/platform", ours + "internal/remote",
+		ours + "internal/secret", ours + "internal/session", ours + "internal/store",
 		"github.com/docker/docker-credential-helpers/credentials",
 		"github.com/gofrs/flock",
 		"github.com/godbus/dbus/v5",

@@ -15,6 +15,7 @@ import (
 
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/config"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/oauth"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/remote"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/session"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/store"
 )
@@ -113,18 +114,40 @@ func (sys system) identity(baseURL string) (*oauth.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	roots, err := sys.rootCAs()
+	client, err := sys.httpClient()
 	if err != nil {
 		return nil, err
 	}
 	host, _ := os.Hostname()
 	return &oauth.Client{
 		BaseURL:   baseURL,
-		HTTP:      oauth.NewHTTPClient(oauth.HTTPOptions{Proxy: http.ProxyFromEnvironment, RootCAs: roots}),
-		UserAgent: fmt.Sprintf("%s/%s (%s; %s)", program, buildVersion(), runtime.GOOS, runtime.GOARCH),
+		HTTP:      client,
+		UserAgent: userAgent(),
 		Now:       sys.now,
 		Source:    host,
 	}, nil
+}
+
+// remote is the registry at an address, over http where it is on this machine
+// and speaks nothing else.
+func (sys system) remote(address config.Address) (*remote.Registry, error) {
+	client, err := sys.httpClient()
+	if err != nil {
+		return nil, err
+	}
+	return &remote.Registry{Address: string(address), HTTP: client, UserAgent: userAgent(), PlainHTTP: true}, nil
+}
+
+func (sys system) httpClient() (*http.Client, error) {
+	roots, err := sys.rootCAs()
+	if err != nil {
+		return nil, err
+	}
+	return oauth.NewHTTPClient(oauth.HTTPOptions{Proxy: http.ProxyFromEnvironment, RootCAs: roots}), nil
+}
+
+func userAgent() string {
+	return fmt.Sprintf("%s/%s (%s; %s)", program, buildVersion(), runtime.GOOS, runtime.GOARCH)
 }
 
 // rootCAs honours SSL_CERT_FILE where crypto/x509 does not by itself: on macOS

@@ -77,12 +77,9 @@ const maxMessage = 200
 
 // Clean makes text from a stranger fit for a terminal: one line of at most 200
 // runes, without control characters, characters that change the direction of
-// text, or invalid UTF-8.
-func Clean(s string) string { return truncate(printable(s)) }
-
-// cleanWithout is Clean with the secrets cut out, as they are and as they stand
+// text, or invalid UTF-8. The secrets are cut out, as they are and as they stand
 // in the JSON that was sent.
-func cleanWithout(s string, secrets []secret.String) string {
+func Clean(s string, secrets ...secret.String) string {
 	var words []string
 	for _, sec := range secrets {
 		asJSON, _ := json.Marshal(sec.Reveal())

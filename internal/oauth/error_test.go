@@ -52,8 +52,8 @@ func TestMessagesLoseTheSecrets(t *testing.T) {
 		{"one that cannot be seen", "hello", []secret.String{"\x00\n"}, "hello"},
 	}
 	for _, tt := range tests {
-		if got := cleanWithout(tt.message, tt.secrets); got != tt.want {
-			t.Errorf("%s: cleanWithout(%q) = %q, want %q", tt.name, tt.message, got, tt.want)
+		if got := Clean(tt.message, tt.secrets...); got != tt.want {
+			t.Errorf("%s: Clean(%q) = %q, want %q", tt.name, tt.message, got, tt.want)
 		}
 	}
 }
@@ -80,12 +80,12 @@ func FuzzClean(f *testing.F) {
 	f.Add("a\x1b[31m\u202eb", "b")
 	f.Add("hunter2\xff", "hun\x00ter2")
 	f.Fuzz(func(t *testing.T, message, sent string) {
-		got := cleanWithout(message, []secret.String{secret.String(sent)})
+		got := Clean(message, secret.String(sent))
 		if printable(got) != got || utf8.RuneCountInString(got) > maxMessage+1 {
-			t.Errorf("cleanWithout(%q) = %q, want one line to be shown", message, got)
+			t.Errorf("Clean(%q) = %q, want one line to be shown", message, got)
 		}
 		if len(sent) > len("[redacted]") && strings.Contains(got, sent) {
-			t.Errorf("cleanWithout(%q) = %q, which holds %q", message, got, sent)
+			t.Errorf("Clean(%q) = %q, which holds %q", message, got, sent)
 		}
 	})
 }

@@ -178,7 +178,7 @@ func (c *Client) attempt(ctx context.Context, base string, q request) (*response
 		return nil, resp.fail("redirects are not followed"), 0
 	case resp.status/100 != 2:
 		// The status counts, even if its explanation is cut short.
-		return nil, resp.fail(cleanWithout(message(body), q.secrets)), retryAfter(httpResp.Header, resp)
+		return nil, resp.fail(Clean(message(body), q.secrets...)), retryAfter(httpResp.Header, resp)
 	case readErr != nil:
 		return nil, q.broken(ctx, readErr), 0
 	case len(body) > maxResponse:
@@ -244,7 +244,7 @@ func (q request) broken(ctx context.Context, err error) *Error {
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err
 	}
-	msg := cleanWithout(err.Error(), q.secrets)
+	msg := Clean(err.Error(), q.secrets...)
 	switch ctx.Err() {
 	case context.DeadlineExceeded:
 		err, msg = ctx.Err(), "no answer in time"
