@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/docker/docker-credential-helpers/credentials"
 
@@ -75,21 +74,6 @@ func (sys system) serveDocker(interrupted context.Context, verb string) int {
 		sys.warn(err.Error())
 	}
 	return exitFailure
-}
-
-// warn writes one line for a person, whatever a path or variable in it holds.
-func (sys system) warn(line string) {
-	fmt.Fprintf(sys.stderr, "%s: %s\n", program, oneLine(line))
-}
-
-// oneLine replaces control characters.
-func oneLine(text string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return ' '
-		}
-		return r
-	}, text)
 }
 
 // answer computes the whole answer before a byte of it is written, and ends
@@ -159,6 +143,7 @@ func (h dockerHelper) Get(serverURL string) (username, password string, err erro
 	if err != nil {
 		return "", "", err
 	}
+	h.sys.trace("%s is served by the %s", address, cred.Source.Describe())
 	for _, note := range cred.Notes {
 		h.sys.warn(address.String() + ": " + note)
 	}

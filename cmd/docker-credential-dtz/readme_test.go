@@ -65,6 +65,7 @@ func TestReadmeAndProgramAgree(t *testing.T) {
 	_, text := readme(t)
 	root, _ := testRoot()
 	flags := map[string]bool{"help": true, "version": true}
+	root.PersistentFlags().VisitAll(func(f *pflag.Flag) { flags[f.Name] = true })
 	for _, cmd := range root.Commands() {
 		cmd.Flags().VisitAll(func(f *pflag.Flag) { flags[f.Name] = true })
 		if !strings.Contains(text, cmd.Name()) {

@@ -18,6 +18,7 @@ const (
 
 // newRoot builds the command line.
 func (sys system) newRoot() *cobra.Command {
+	sys.console = &console{}
 	root := &cobra.Command{
 		Use:   program,
 		Short: "Log in to DownToZero once, and Docker always gets a fresh token",
@@ -30,7 +31,15 @@ Log in once; from then on Docker is handed a fresh token whenever it asks.`,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			if sys.console.quiet && sys.console.verbose {
+				return usagef("--quiet and --verbose cannot be used together")
+			}
+			return nil
+		},
 	}
+	root.PersistentFlags().BoolVarP(&sys.console.quiet, "quiet", "q", false, "say nothing but results, warnings and errors")
+	root.PersistentFlags().BoolVar(&sys.console.verbose, "verbose", false, "tell of each request, and of what is read and written")
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.SetIn(sys.stdin)
 	root.SetOut(sys.stdout)
@@ -115,7 +124,7 @@ func (sys system) serveTerminal(ctx context.Context, args []string) int {
 func (sys system) complain(err error) {
 	sys.warn(printable(err))
 	if hint := hintOf(err); hint != "" {
-		sys.say("hint: %s", hint)
+		sys.writeLine("hint: " + oneLine(hint))
 	}
 }
 

@@ -27,6 +27,8 @@ type system struct {
 	stderr io.Writer
 	lookup func(string) (string, bool)
 	now    func() time.Time
+	// console is made with the command line. nil: neither quiet nor verbose.
+	console *console
 	// itemCap replaces the keychain's largest item, in bytes, for tests of the
 	// other platforms' limits. 0 means this platform's.
 	itemCap int
@@ -65,6 +67,7 @@ func (sys system) session(patience time.Duration) *session.Session {
 	// serve; whatever needs the folders says that they are missing.
 	configPath, _ := config.Path(sys.getenv)
 	stateDir, _ := config.StateDir(sys.getenv)
+	sys.trace("bindings are in %s, secrets and locks below %s", configPath, stateDir)
 	keychain := &store.Keychain{Dir: filepath.Join(stateDir, "logins"), Cap: sys.itemCap, Patience: patience}
 	file := store.File{Dir: filepath.Join(stateDir, "logins")}
 	return &session.Session{
@@ -138,12 +141,17 @@ func (sys system) remote(address config.Address) (*remote.Registry, error) {
 	return &remote.Registry{Address: string(address), HTTP: client, UserAgent: userAgent(), PlainHTTP: true}, nil
 }
 
+// httpClient is what every request of ours goes through.
 func (sys system) httpClient() (*http.Client, error) {
 	roots, err := sys.rootCAs()
 	if err != nil {
 		return nil, err
 	}
-	return oauth.NewHTTPClient(oauth.HTTPOptions{Proxy: http.ProxyFromEnvironment, RootCAs: roots}), nil
+	client := oauth.NewHTTPClient(oauth.HTTPOptions{Proxy: http.ProxyFromEnvironment, RootCAs: roots})
+	if sys.console != nil && sys.console.verbose {
+		client.Transport = tracer{sys, client.Transport}
+	}
+	return client, nil
 }
 
 func userAgent() string {

@@ -41,11 +41,6 @@ func usagef(format string, args ...any) error {
 	return &usageError{fmt.Errorf(format, args...)}
 }
 
-// say writes a line for a person.
-func (sys system) say(format string, args ...any) {
-	fmt.Fprintf(sys.stderr, format+"\n", args...)
-}
-
 func isTerminal(stream any) bool {
 	f, ok := stream.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))

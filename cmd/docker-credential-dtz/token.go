@@ -50,6 +50,7 @@ func (sys system) token(ctx context.Context, o tokenOptions) error {
 	if err != nil {
 		return fmt.Errorf("no token: %w", err)
 	}
+	sys.trace("the token is from the %s", cred.Source.Describe())
 	for _, note := range cred.Notes {
 		sys.warn(note)
 	}
