@@ -73,14 +73,14 @@ func TestContextThatIsRefusedStopsNoOther(t *testing.T) {
 		login func(*world, ...config.Address)
 		says  string
 	}{
-		{"with a password", (*world).login, "login refused by the identity service: this identity may not use that context"},
-		{"with a kept key", func(w *world, a ...config.Address) { w.loginKeep(a...) }, "the API key of this login was refused by the identity service: this API key may not use that context"},
+		{"with a password", (*world).login, "login refused in context context-bob00001 by the identity service: this identity may not use that context"},
+		{"with a kept key", func(w *world, a ...config.Address) { w.loginKeep(a...) }, "the API key of this login was refused in context context-bob00001 by the identity service: this API key may not use that context"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(t)
 			tt.login(w, registry, other)
 			w.bind(other, func(b *config.Binding) { b.Context = bobs })
-			want := "127.0.0.1:5000: " + tt.says + `; run "docker-credential-dtz login --registry 127.0.0.1:5000"`
+			want := "127.0.0.1:5000: " + tt.says + `; run "docker-credential-dtz context list"`
 			for range 12 {
 				w.advance(3 * time.Hour)
 				_, err := w.get(other)

@@ -207,7 +207,13 @@ func (k *keeping) keep(ctx context.Context, place config.Login, login *store.Log
 		notes = append(notes, Unencrypted)
 	}
 	k.notes = notes
-	return err
+	if err != nil {
+		return err
+	}
+	if own := k.s.OwnContexts(place)[k.address]; own != "" && !platform.SameContext(own, login.Newest().Context) {
+		return k.s.UseDefault(ctx, []config.Address{k.address}) // it was given a token for another
+	}
+	return nil
 }
 
 // Unencrypted is said at each login that goes to a file.

@@ -73,9 +73,15 @@ func (s *Session) explain(err error, address config.Address, notes []string) *Er
 
 // fromIdentity turns the identity service's answer into ours.
 func fromIdentity(got oauth.Token, err error, refused string) (store.Token, error) {
-	if err == nil {
-		return fromAnswer(got), nil
+	if err != nil {
+		return store.Token{}, identityError(err, refused)
 	}
+	return fromAnswer(got), nil
+}
+
+// identityError is a failed call to the identity service. Refused says what it
+// would not have.
+func identityError(err error, refused string) *Error {
 	var answer *oauth.Error
 	e := &Error{Outcome: Unreachable, What: err.Error(), Remedy: Run("docker-credential-dtz status"), Err: err}
 	switch {
@@ -92,7 +98,7 @@ func fromIdentity(got oauth.Token, err error, refused string) (store.Token, erro
 	case answer.Unreachable():
 		e.What = "identity service out of reach: " + reason(answer)
 	}
-	return store.Token{}, e
+	return e
 }
 
 func fromAnswer(got oauth.Token) store.Token {

@@ -94,7 +94,7 @@ func TestOutcomesAreKeptApart(t *testing.T) {
 				w.bind(registry, func(b *config.Binding) { b.Context = bobs })
 			},
 			outcome: Refused,
-			text:    `cr.dtz.rocks: login refused by the identity service: this identity may not use that context; run "docker-credential-dtz login"`,
+			text:    `cr.dtz.rocks: login refused in context context-bob00001 by the identity service: this identity may not use that context; run "docker-credential-dtz context list"`,
 		},
 		{
 			name: "an identity service that is away", address: registry,

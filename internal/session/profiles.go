@@ -131,17 +131,17 @@ type Status struct {
 	Place     config.Login
 	Where     []string         // every place where a secret of it lies
 	Addresses []config.Address // that it serves
-	Login     *store.Login     // nil if it cannot be read
-	Err       *Error           // why it is of no use now; nil if it is
-	Notes     []string
+	// OwnContexts are the contexts of those that have one of their own; the
+	// others are in the login's default one.
+	OwnContexts map[config.Address]string
+	Login       *store.Login // nil if it cannot be read
+	Err         *Error       // why it is of no use now; nil if it is
+	Notes       []string
 }
 
 // Status looks at the login at place as a get does: what can be renewed is.
 func (s *Session) Status(ctx context.Context, place config.Login) Status {
-	st := Status{Place: place}
-	if conf, err := config.Load(s.ConfigPath); err == nil {
-		st.Addresses = conf.Served(place.Identity, place.Profile)
-	}
+	st := Status{Place: place, Addresses: s.Served(place), OwnContexts: s.OwnContexts(place)}
 	l, err := s.open(place)
 	if err != nil {
 		st.Err = s.explain(err, "", nil)
@@ -149,14 +149,7 @@ func (s *Session) Status(ctx context.Context, place config.Login) Status {
 	}
 	cred, err := s.Login(ctx, place, "")
 	if err != nil {
-		st.Err = s.explain(err, "", nil)
-		if st.Err.Remedy == "" {
-			address := platformRegistry
-			if len(st.Addresses) > 0 {
-				address = st.Addresses[0] // logging in for one mends the whole login
-			}
-			st.Err.Remedy = Run(loginCommand(address, place.Profile))
-		}
+		st.Err = s.withRemedy(err, place, "")
 	} else {
 		st.Notes = cred.Notes
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/config"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/oauth"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/platform"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/secret"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/store"
 )
@@ -122,11 +123,16 @@ func (s *Session) fromBinding(ctx context.Context, r Request, conf *config.Confi
 	if !bound || !loggedIn {
 		return nil, &Error{Outcome: NotLoggedIn, What: "not logged in" + s.Env.emptyNote(), Remedy: Run(loginCommand(r.Address, b.Profile))}
 	}
-	cred, err := s.Login(ctx, place, first(r.Context, b.Context))
+	contextID := first(r.Context, b.Context)
+	cred, err := s.Login(ctx, place, contextID)
 	var e *Error
 	if errors.As(err, &e) {
 		e.What += s.Env.emptyNote()
-		if e.Remedy == "" {
+		switch {
+		case e.Remedy != "":
+		case e.Outcome == Refused && contextID != "": // logging in again would not give it back
+			e.Remedy = Run(contextsCommand(b.Profile))
+		default:
 			e.Remedy = Run(loginCommand(r.Address, b.Profile))
 		}
 	}
@@ -194,7 +200,7 @@ func (l *loginAt) renewable(contextID string) renewable {
 			if err != nil {
 				return store.Token{}, fromStore(err)
 			}
-			return l.renew(ctx, login, first(contextID, login.Context))
+			return l.renew(ctx, login, contextID)
 		},
 	}
 }
@@ -205,12 +211,16 @@ func (l *loginAt) failures(contextID string) store.Slot {
 	if contextID == "" {
 		return l.slot
 	}
+	if canonical, ok := platform.ContextID(contextID); ok {
+		contextID = canonical // the other spelling is no other context
+	}
 	beside := l.key
 	beside.Profile += " " + contextID // no profile has a space in its name
 	return store.LoginSlot(l.s.StateDir, beside)
 }
 
-// renew makes one exchange and keeps its result. The caller holds the slot.
+// renew makes one exchange and keeps its result. The caller holds the slot. An
+// empty contextID means the login's own, as for exchange.
 func (l *loginAt) renew(ctx context.Context, login *store.Login, contextID string) (store.Token, error) {
 	token, err := l.exchange(ctx, login, contextID)
 	if err != nil {
@@ -226,9 +236,14 @@ func (l *loginAt) renew(ctx context.Context, login *store.Login, contextID strin
 func (l *loginAt) exchange(ctx context.Context, login *store.Login, contextID string) (store.Token, error) {
 	ctx, cancel := leaveTime(ctx)
 	defer cancel()
+	refused := "refused"
+	if contextID != "" { // it may be the context alone
+		refused += " in context " + oauth.Clean(contextID)
+	}
+	contextID = first(contextID, login.Context)
 	if login.Key != "" {
 		got, err := l.identity.APIKey(ctx, login.Key, contextID)
-		return fromIdentity(got, err, "the API key of this login was refused")
+		return fromIdentity(got, err, "the API key of this login was "+refused)
 	}
 	// Any valid token will do, but one of another context may be of a context
 	// that the identity has lost.
@@ -240,7 +255,7 @@ func (l *loginAt) exchange(ctx context.Context, login *store.Login, contextID st
 		return store.Token{}, &Error{Outcome: Expired, What: "login expired " + ago(now.Sub(base.Expires()))}
 	}
 	got, err := l.identity.Refresh(ctx, base.Access, contextID)
-	return fromIdentity(got, err, "login refused")
+	return fromIdentity(got, err, "login "+refused)
 }
 
 // loginCommand is the command that mends a missing login for an address.

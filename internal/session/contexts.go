@@ -1,0 +1,284 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/config"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/oauth"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/platform"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/secret"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/store"
+)
+
+// Contexts returns the ids of the contexts that the identity of the login at
+// place may use, as the identity service lists them now. A failure is an
+// *Error.
+func (s *Session) Contexts(ctx context.Context, place config.Login) ([]string, error) {
+	l, err := s.open(place)
+	if err != nil {
+		return nil, err
+	}
+	ask := func(token secret.String) ([]string, error) {
+		ids, err := l.identity.Contexts(ctx, token)
+		if err != nil {
+			return nil, identityError(err, "the token of this login was refused")
+		}
+		return ids, nil
+	}
+	cred, err := s.Login(ctx, place, "")
+	var ids []string
+	if err == nil {
+		ids, err = ask(cred.Secret)
+	}
+	if e := (*Error)(nil); errors.As(err, &e) && e.Outcome == Refused {
+		// The default context may be the one that the identity has lost, and
+		// whoever asks may be about to choose another.
+		for _, t := range l.otherTokens(ctx) {
+			if ids, err := ask(t.Access); err == nil {
+				return ids, nil
+			}
+		}
+	}
+	if err != nil {
+		return nil, s.withRemedy(err, place, "")
+	}
+	return ids, nil
+}
+
+// otherTokens are the valid tokens of the login that are not of its
+// default context, the newest first.
+func (l *loginAt) otherTokens(ctx context.Context) []store.Token {
+	login, err := l.store.Load(ctx, l.key)
+	if err != nil {
+		return nil
+	}
+	tokens := slices.DeleteFunc(slices.Clone(login.Tokens), func(t store.Token) bool {
+		return !t.Valid(l.s.Now()) || platform.SameContext(t.Context, login.Context)
+	})
+	slices.SortFunc(tokens, func(a, b store.Token) int { return b.Received.Compare(a.Received) })
+	return tokens
+}
+
+// Peek is the login at place as it lies there, nil if it cannot be read.
+func (s *Session) Peek(ctx context.Context, place config.Login) *store.Login {
+	l, err := s.open(place)
+	if err != nil {
+		return nil
+	}
+	login, err := l.store.Load(ctx, l.key)
+	if err != nil {
+		return nil
+	}
+	return login
+}
+
+// KnownContexts are the contexts that the login at place knows of without
+// asking the identity service: its default one, those of its addresses, and
+// those that its tokens are for or name.
+func (s *Session) KnownContexts(ctx context.Context, place config.Login) []string {
+	var known []string
+	add := func(ids ...string) {
+		for _, id := range ids {
+			if oauth.IsContextID(id) && !slices.ContainsFunc(known, func(k string) bool { return platform.SameContext(k, id) }) {
+				known = append(known, id)
+			}
+		}
+	}
+	if login := s.Peek(ctx, place); login != nil {
+		add(login.Context)
+		for _, t := range login.Tokens {
+			add(t.Context)
+			if claims, err := oauth.ParseClaims(t.Access.Reveal()); err == nil {
+				add(claims.Contexts...)
+			}
+		}
+	}
+	for _, contextID := range s.OwnContexts(place) {
+		add(contextID)
+	}
+	slices.Sort(known)
+	return known
+}
+
+// Served are the addresses that are bound to the login at place, sorted.
+func (s *Session) Served(place config.Login) []config.Address {
+	conf, err := config.Load(s.ConfigPath)
+	if err != nil {
+		return nil
+	}
+	return conf.Served(place.Identity, place.Profile)
+}
+
+// OwnContexts are the contexts of those addresses of the login at place that
+// have one of their own. The others are in the login's default one.
+func (s *Session) OwnContexts(place config.Login) map[config.Address]string {
+	own := map[config.Address]string{}
+	conf, err := config.Load(s.ConfigPath)
+	if err != nil {
+		return own
+	}
+	for _, address := range conf.Served(place.Identity, place.Profile) {
+		if id := conf.Bindings[address].Context; id != "" {
+			own[address] = id
+		}
+	}
+	return own
+}
+
+// UseContext makes contextID the default context of the login at place or, where there
+// are addresses, their own: they are bound to it and to the login. A token in
+// it is obtained first, so that nothing changes when the identity service
+// refuses it, and kept, so that the next get has it at hand. It returns the
+// login as it is then. A failure is an *Error.
+func (s *Session) UseContext(ctx context.Context, place config.Login, contextID string, addresses []config.Address) (*store.Login, error) {
+	login, err := s.useContext(ctx, place, contextID, addresses)
+	if err != nil {
+		return nil, s.withRemedy(err, place, contextID)
+	}
+	return login, nil
+}
+
+func (s *Session) useContext(ctx context.Context, place config.Login, contextID string, addresses []config.Address) (*store.Login, error) {
+	unlock, err := lock(ctx, store.LoginSlot(s.StateDir, store.Key{Identity: place.Identity, Profile: place.Profile}))
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	// Where the login lies is looked at in its turn: it may have moved.
+	conf, err := config.Load(s.ConfigPath)
+	if err != nil {
+		return nil, err
+	}
+	place, found := conf.Place(place.Identity, place.Profile)
+	if !found {
+		return nil, fromStore(store.ErrNotFound)
+	}
+	l, err := s.open(place)
+	if err != nil {
+		return nil, err
+	}
+	login, err := l.store.Load(ctx, l.key)
+	if err != nil {
+		return nil, fromStore(err)
+	}
+	token, err := l.exchange(ctx, login, contextID)
+	if err != nil {
+		return nil, err
+	}
+
+	login.SetToken(token)
+	if len(addresses) == 0 {
+		login.Context = token.Context
+	}
+	// A write that is broken off may happen all the same, unnoticed.
+	whole, done := outlast(ctx)
+	defer done()
+	if err := l.store.Save(whole, l.key, login); err != nil {
+		return nil, fromStore(err)
+	}
+	l.failures(token.Context).ClearFailure()
+	if len(addresses) == 0 {
+		l.failures("").ClearFailure()
+		return login, nil
+	}
+	return login, config.Update(whole, s.ConfigPath, func(c *config.Config) error {
+		for _, address := range addresses {
+			b, _ := c.Lookup(address) // a port keeps what held for it without a binding of its own
+			if b.Identity != place.Identity || b.Profile != place.Profile {
+				b = config.Binding{Identity: place.Identity, Profile: place.Profile}
+			}
+			b.Context = token.Context
+			c.Bindings[address] = b
+		}
+		return nil
+	})
+}
+
+// UseDefault gives the addresses back to the default context of the login that
+// serves them.
+func (s *Session) UseDefault(ctx context.Context, addresses []config.Address) error {
+	err := config.Update(ctx, s.ConfigPath, func(c *config.Config) error {
+		for _, address := range addresses {
+			b, bound := c.Lookup(address)
+			if !bound {
+				return notOurs(address)
+			}
+			if b.Context != "" {
+				b.Context = ""
+				c.Bindings[address] = b
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		var e *Error
+		if errors.As(err, &e) {
+			return e
+		}
+		return s.explain(err, "", nil)
+	}
+	return nil
+}
+
+// ServedBy is the login that serves those of the addresses that are bound;
+// found is false if none is. Several logins are an *Error of outcome
+// Misconfigured, and one that has to be made first one of NotLoggedIn.
+func (s *Session) ServedBy(addresses []config.Address) (place config.Login, found bool, err error) {
+	conf, err := config.Load(s.ConfigPath)
+	if err != nil {
+		return place, false, s.explain(err, "", nil)
+	}
+	var by config.Address
+	for _, address := range addresses {
+		b, bound := conf.Lookup(address)
+		if !bound {
+			continue
+		}
+		at, loggedIn := conf.Place(b.Identity, b.Profile)
+		switch {
+		case !loggedIn:
+			return place, false, &Error{
+				Outcome: NotLoggedIn, Address: address, What: "not logged in" + s.Env.emptyNote(),
+				Remedy: Run(loginCommand(address, b.Profile)),
+			}
+		case found && at != place:
+			return place, false, &Error{
+				Outcome: Misconfigured, What: fmt.Sprintf("%s and %s are served by two logins", by, address),
+				Remedy: "name them one by one, or one login for both with --profile",
+			}
+		}
+		place, by, found = at, address, true
+	}
+	return place, found, nil
+}
+
+// withRemedy is err as an *Error about the login at place, of which a token in
+// contextID was wanted, that says what mends it: where only that context was
+// refused, to look which there are; else, if it says nothing, another login.
+func (s *Session) withRemedy(err error, place config.Login, contextID string) *Error {
+	e := s.explain(err, "", nil)
+	switch {
+	case e.Remedy != "":
+	case e.Outcome == Refused && contextID != "":
+		e.Remedy = Run(contextsCommand(place.Profile))
+	default:
+		address := platformRegistry
+		if served := s.Served(place); len(served) > 0 {
+			address = served[0] // logging in for one mends the whole login
+		}
+		e.Remedy = Run(loginCommand(address, place.Profile))
+	}
+	return e
+}
+
+// contextsCommand is the command that says which contexts there are.
+func contextsCommand(profile string) string {
+	command := "docker-credential-dtz context list"
+	if profile != "" && profile != config.DefaultProfile {
+		command += " --profile " + profile
+	}
+	return command
+}
