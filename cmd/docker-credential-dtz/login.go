@@ -123,6 +123,11 @@ func (sys system) login(ctx context.Context, o loginOptions) error {
 	for _, note := range notes {
 		sys.warn(note)
 	}
+	if o.context != "" { // what was just said goes before what the registries had of their own
+		if err := s.UseDefault(ctx, addresses); err != nil {
+			return fmt.Errorf("logged in, but %s may be in another context: %w", join(addresses), err)
+		}
+	}
 	return sys.afterLogin(s, place, made.login, addresses, o.noConfigure)
 }
 
@@ -290,11 +295,8 @@ func (sys system) afterLogin(s *session.Session, place config.Login, login *stor
 	} else {
 		sys.say("Docker uses it for %s. %s", join(addresses), next)
 	}
-	for _, address := range addresses {
-		if source := s.Source(address); source != session.FromLogin {
-			sys.warn(fmt.Sprintf("note: at %s the %s takes precedence over this login", address, source.Describe()))
-		}
-	}
+	sys.sayOwnContexts(s.OwnContexts(place), nil)
+	sys.notePrecedence(s, addresses)
 	return nil
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"net/http/httptest"
@@ -16,6 +17,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/identity"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/oauth"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/testenv"
 )
 
@@ -174,6 +176,7 @@ func TestScripts(t *testing.T) {
 			"token":    cmdToken,
 			"same":     cmdSame,
 			"mode":     cmdMode,
+			"scope":    cmdScope,
 		},
 	})
 }
@@ -238,6 +241,24 @@ func cmdSame(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if same := ts.ReadFile(args[0]) == ts.ReadFile(args[1]); same == neg {
 		ts.Fatalf("%s and %s: same is %v", args[0], args[1], same)
+	}
+}
+
+// scope FILE CONTEXT checks for which context the token in a file is: as token,
+// token --header or get printed it.
+func cmdScope(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: scope FILE CONTEXT")
+	}
+	text := strings.TrimPrefix(strings.TrimSpace(ts.ReadFile(args[0])), "Authorization: Bearer ")
+	var answer struct{ Secret string }
+	if json.Unmarshal([]byte(text), &answer) == nil {
+		text = answer.Secret
+	}
+	claims, err := oauth.ParseClaims(text)
+	ts.Check(err)
+	if claims.Context != args[1] {
+		ts.Fatalf("the token in %s is for %s, want %s", args[0], claims.Context, args[1])
 	}
 }
 

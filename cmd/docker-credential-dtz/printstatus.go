@@ -41,6 +41,7 @@ func (sys system) printRegistry(r registryReport) {
 			sys.detail("why", r.Error)
 		}
 		sys.detail("remedy", r.remedy)
+		sys.detail("context", contextNote(r))
 		return
 	}
 	source := session.Source(r.Source)
@@ -49,9 +50,8 @@ func (sys system) printRegistry(r registryReport) {
 	} else {
 		sys.heading("%s: usable, by the %s, before any login", r.Address, source.Describe())
 	}
-	if r.Subject != "" {
-		sys.detail("who", fmt.Sprintf("%s in context %s", r.Subject, r.Context))
-	}
+	sys.detail("who", r.Subject)
+	sys.detail("context", contextNote(r))
 	for _, where := range r.Where {
 		sys.detail("secret", where)
 	}
@@ -61,6 +61,30 @@ func (sys system) printRegistry(r registryReport) {
 	if !r.Configured {
 		sys.detail("note", fmt.Sprintf("Docker does not ask for it yet: %s", session.Run(program+" configure --registry "+r.Address)))
 	}
+}
+
+// contextNote says which context a registry is in, and why.
+func contextNote(r registryReport) string {
+	if r.Context == "" {
+		return ""
+	}
+	note := r.Context
+	switch {
+	case r.OwnContext:
+		note += ", its own"
+	case r.Source == string(session.FromLogin):
+		note += ", the login's default"
+	}
+	switch {
+	case r.RegistryRole != nil && *r.RegistryRole:
+		note += ", with the registry's role"
+	case r.RegistryRole != nil:
+		note += ", WITHOUT the registry's role " + platform.RoleFor(platform.RegistryRole, r.Context)
+	}
+	if r.Address == platform.RegistryHost {
+		note += "; also for its other ports"
+	}
+	return note
 }
 
 func (sys system) printLogin(l loginReport) {
@@ -88,14 +112,26 @@ func (sys system) printLogin(l loginReport) {
 	if l.Expires != nil && l.code == exitOK {
 		sys.detail("lasts", sys.lastsNow(l))
 	}
-	serves := strings.Join(l.Registries, ", ")
-	if serves == "" {
-		serves = "no registry"
-	}
-	sys.detail("serves", serves)
+	sys.detail("serves", servesNote(l))
 	for _, note := range l.Notes {
 		sys.detail("note", note)
 	}
+}
+
+// servesNote names the registries of a login, with their context where that is
+// their own.
+func servesNote(l loginReport) string {
+	if len(l.Registries) == 0 {
+		return "no registry"
+	}
+	var serves []string
+	for _, address := range l.Registries {
+		if own := l.OwnContexts[address]; own != "" {
+			address += " (in " + own + ")"
+		}
+		serves = append(serves, address)
+	}
+	return strings.Join(serves, ", ")
 }
 
 var methodNames = map[store.Method]string{

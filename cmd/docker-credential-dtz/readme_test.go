@@ -67,7 +67,9 @@ func TestReadmeAndProgramAgree(t *testing.T) {
 	flags := map[string]bool{"help": true, "version": true}
 	root.PersistentFlags().VisitAll(func(f *pflag.Flag) { flags[f.Name] = true })
 	for _, cmd := range root.Commands() {
-		cmd.Flags().VisitAll(func(f *pflag.Flag) { flags[f.Name] = true })
+		for _, c := range append(cmd.Commands(), cmd) {
+			c.Flags().VisitAll(func(f *pflag.Flag) { flags[f.Name] = true })
+		}
 		if !strings.Contains(text, cmd.Name()) {
 			t.Errorf("README.md does not name the command %s", cmd.Name())
 		}

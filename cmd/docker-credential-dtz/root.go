@@ -46,7 +46,7 @@ Log in once; from then on Docker is handed a fresh token whenever it asks.`,
 	root.SetErr(sys.stderr)
 	root.AddGroup(&cobra.Group{ID: groupPeople, Title: "Commands:"}, &cobra.Group{ID: groupDocker, Title: "Called by Docker:"})
 	for _, cmd := range []*cobra.Command{
-		sys.newLogin(), sys.newLogout(), sys.newStatus(), sys.newToken(), sys.newConfigure(), sys.newUnconfigure(),
+		sys.newLogin(), sys.newLogout(), sys.newStatus(), sys.newToken(), sys.newContext(), sys.newConfigure(), sys.newUnconfigure(),
 	} {
 		cmd.GroupID = groupPeople
 		root.AddCommand(cmd)
@@ -128,14 +128,17 @@ func (sys system) complain(err error) {
 	}
 }
 
-// noteStart makes cmd say when it begins: errors before that are of the command
-// line.
+// noteStart makes cmd, and those below it, say when one begins: errors before
+// that are of the command line.
 func noteStart(cmd *cobra.Command, started *bool) {
 	if run := cmd.RunE; run != nil {
 		cmd.RunE = func(cmd *cobra.Command, args []string) error {
 			*started = true
 			return run(cmd, args)
 		}
+	}
+	for _, sub := range cmd.Commands() {
+		noteStart(sub, started)
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/config"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/oauth"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/platform"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/session"
 )
 
@@ -34,10 +36,22 @@ of reach.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return sys.status(cmd.Context(), o) },
 	}
 	cmd.Flags().StringVar(&o.profile, "profile", "", "`name` of the one login to look at")
-	cmd.Flags().StringVarP(&o.output, "output", "o", "text", "`format`: text or json")
+	addOutput(cmd, &o.output)
 	completeNothing(cmd, "profile")
-	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]cobra.Completion{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
+}
+
+// addOutput gives a command the flag --output.
+func addOutput(cmd *cobra.Command, output *string) {
+	cmd.Flags().StringVarP(output, "output", "o", "text", "`format`: text or json")
+	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]cobra.Completion{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+func checkOutput(output string) error {
+	if output != "text" && output != "json" {
+		return usagef("--output is text or json, not %q", output)
+	}
+	return nil
 }
 
 // report is what status prints as JSON.
@@ -48,18 +62,22 @@ type report struct {
 
 // registryReport is what Docker would get for one registry.
 type registryReport struct {
-	Address    string   `json:"address"`
-	State      string   `json:"state"`                // usable, or a session.Outcome
-	Source     string   `json:"source,omitempty"`     // login, or a variable's name
-	Identity   string   `json:"identity,omitempty"`   // of the login that it is bound to
-	Profile    string   `json:"profile,omitempty"`    // likewise
-	Subject    string   `json:"subject,omitempty"`    // of the token
-	Context    string   `json:"context,omitempty"`    // likewise
-	APIKeyFile string   `json:"apiKeyFile,omitempty"` // configured: serves before the login
-	Where      []string `json:"where,omitempty"`      // secrets that are not a login's
-	Configured bool     `json:"configured"`           // Docker asks us for it
-	Notes      []string `json:"notes,omitempty"`
-	Error      string   `json:"error,omitempty"`
+	Address    string `json:"address"`
+	State      string `json:"state"`              // usable, or a session.Outcome
+	Source     string `json:"source,omitempty"`   // login, or a variable's name
+	Identity   string `json:"identity,omitempty"` // of the login that it is bound to
+	Profile    string `json:"profile,omitempty"`  // likewise
+	Subject    string `json:"subject,omitempty"`  // of the token
+	Context    string `json:"context,omitempty"`  // likewise; without a token, what it would be for
+	OwnContext bool   `json:"ownContext"`         // the binding says so (context use --registry)
+	// RegistryRole says whether the token holds the registry's role in its
+	// context; null where there is no token.
+	RegistryRole *bool    `json:"registryRole"`
+	APIKeyFile   string   `json:"apiKeyFile,omitempty"` // configured: serves before the login
+	Where        []string `json:"where,omitempty"`      // secrets that are not a login's
+	Configured   bool     `json:"configured"`           // Docker asks us for it
+	Notes        []string `json:"notes,omitempty"`
+	Error        string   `json:"error,omitempty"`
 
 	remedy string
 	code   int
@@ -77,8 +95,11 @@ type loginReport struct {
 	Where        []string   `json:"where"`
 	Expires      *time.Time `json:"expires,omitempty"` // of the newest token; a login with a key outlives it
 	Registries   []string   `json:"registries"`
-	Notes        []string   `json:"notes,omitempty"`
-	Error        string     `json:"error,omitempty"`
+	// OwnContexts are the contexts of those of Registries that are in another
+	// than Context, or fixed to it, by address.
+	OwnContexts map[string]string `json:"ownContexts,omitempty"`
+	Notes       []string          `json:"notes,omitempty"`
+	Error       string            `json:"error,omitempty"`
 
 	remedy string
 	code   int
@@ -87,8 +108,8 @@ type loginReport struct {
 const usable = "usable"
 
 func (sys system) status(ctx context.Context, o statusOptions) error {
-	if o.output != "text" && o.output != "json" {
-		return usagef("--output is text or json, not %q", o.output)
+	if err := checkOutput(o.output); err != nil {
+		return err
 	}
 	limit, note := sys.timeout()
 	if note != "" {
@@ -135,11 +156,27 @@ func (sys system) examine(ctx context.Context, profile string) (*report, error) 
 	}
 	wired := sys.wired()
 	for _, address := range addresses {
-		registry := reportRegistry(ctx, s, address, bindings[address])
+		b := bindings[address]
+		registry := reportRegistry(ctx, s, address, b)
 		registry.Configured = wired[registry.Address]
+		if registry.Context == "" && registry.Source == string(session.FromLogin) { // none to be had now
+			registry.Context = cmp.Or(oauth.Clean(b.Context), r.contextOf(b))
+		}
+		registry.OwnContext = b.Context != "" && platform.SameContext(registry.Context, b.Context)
 		r.Registries = append(r.Registries, registry)
 	}
 	return r, nil
+}
+
+// contextOf is the default context of the login that b names, "" if that is not
+// known.
+func (r *report) contextOf(b config.Binding) string {
+	for _, l := range r.Logins {
+		if l.Identity == b.Identity && l.Profile == b.Profile {
+			return l.Context
+		}
+	}
+	return ""
 }
 
 func reportRegistry(ctx context.Context, s *session.Session, address config.Address, b config.Binding) registryReport {
@@ -159,6 +196,8 @@ func reportRegistry(ctx context.Context, s *session.Session, address config.Addr
 	r.Source, r.Where, r.Notes = string(cred.Source), cred.Where, cred.Notes
 	if claims, err := oauth.ParseClaims(cred.Secret.Reveal()); err == nil {
 		r.Subject, r.Context = oauth.Clean(claims.Subject), oauth.Clean(claims.Context)
+		has := platform.HasRole(claims.Roles, platform.RegistryRole, claims.Context)
+		r.RegistryRole = &has
 	}
 	return r
 }
@@ -182,6 +221,12 @@ func reportLogin(st session.Status) loginReport {
 	}
 	for _, address := range st.Addresses {
 		l.Registries = append(l.Registries, string(address))
+		if own := st.OwnContexts[address]; own != "" {
+			if l.OwnContexts == nil {
+				l.OwnContexts = map[string]string{}
+			}
+			l.OwnContexts[string(address)] = oauth.Clean(own)
+		}
 	}
 	return l
 }
