@@ -19,6 +19,7 @@ func TestDependencies(t *testing.T) {
 		ours + "internal/atomicfile", ours + "internal/config", ours + "internal/dockerconfig",
 		ours + "internal/oauth", ours + "internal/platform", ours + "internal/remote",
 		ours + "internal/secret", ours + "internal/session", ours + "internal/store",
+		"github.com/cli/browser",
 		"github.com/docker/docker-credential-helpers/credentials",
 		"github.com/gofrs/flock",
 		"github.com/godbus/dbus/v5",

@@ -29,6 +29,7 @@ type loginOptions struct {
 	yes           bool
 	noConfigure   bool
 	insecure      bool
+	webOptions
 }
 
 func (sys system) newLogin() *cobra.Command {
@@ -36,7 +37,9 @@ func (sys system) newLogin() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "login",
 		Short: "Log in, and set Docker up to use the login",
-		Long: `Log in with user name and password, or with an API key on standard input.
+		Long: `Log in with user name and password, or with an API key on standard input, or,
+as an experiment, in the browser (--web): the platform does not document that
+programs on your own machine may.
 
 The login goes to the system's keychain and is renewed whenever Docker uses it.
 A login that nobody uses for a day ends; with --keep the identity service makes
@@ -61,10 +64,14 @@ DTZ_IDENTITY_URL chooses another identity service, DTZ_STORE the store.`,
 	f.BoolVarP(&o.yes, "yes", "y", false, "serve registries other than "+platform.RegistryHost+" without asking")
 	f.BoolVar(&o.noConfigure, "no-configure", false, "leave Docker's config.json alone")
 	f.BoolVar(&o.insecure, "insecure-storage", false, "keep the login unencrypted in a file, where there is no keychain")
+	o.addFlags(f)
+	cmd.MarkFlagsMutuallyExclusive("web", "username")
+	cmd.MarkFlagsMutuallyExclusive("web", "password-stdin")
+	cmd.MarkFlagsMutuallyExclusive("web", "api-key-stdin")
 	cmd.MarkFlagsMutuallyExclusive("api-key-stdin", "password-stdin")
 	cmd.MarkFlagsMutuallyExclusive("api-key-stdin", "username")
 	cmd.MarkFlagsMutuallyExclusive("api-key-stdin", "keep")
-	completeNothing(cmd, "username", "profile", "registry", "context")
+	completeNothing(cmd, "username", "profile", "registry", "context", "client-id", "redirect-port")
 	return cmd
 }
 
@@ -80,11 +87,14 @@ func (sys system) login(ctx context.Context, o loginOptions) error {
 	switch {
 	case o.passwordStdin && o.username == "":
 		return usagef("--password-stdin needs --username")
-	case !o.passwordStdin && !o.apiKeyStdin && !sys.interactive():
+	case !o.passwordStdin && !o.apiKeyStdin && !o.web && !sys.interactive():
 		return &hintError{
 			usagef("nobody can be asked for a password: this is no terminal"),
 			"use --username NAME --password-stdin, or --api-key-stdin; a pipeline needs no login but DTZ_API_KEY",
 		}
+	}
+	if err := o.webOptions.check(); err != nil {
+		return err
 	}
 	if err := checkProfile(o.profile); err != nil {
 		return err
@@ -112,13 +122,24 @@ func (sys system) login(ctx context.Context, o loginOptions) error {
 	if err != nil {
 		return fmt.Errorf("logging in: %w", err)
 	}
-	made, err := sys.authenticate(ctx, client, o)
+	var made made
+	if o.web {
+		made, err = sys.loginWeb(ctx, s, place, client, o)
+	} else {
+		made, err = sys.authenticate(ctx, client, o)
+	}
 	if err != nil {
 		return err
 	}
 	notes, err := s.SignIn(ctx, place, made.login, addresses)
 	if err != nil {
-		return undone(fmt.Errorf("saving the login: %w", err), made.undo())
+		err = undone(fmt.Errorf("saving the login: %w", err), made.undo())
+	}
+	if made.tell != nil {
+		made.tell(made.login, err)
+	}
+	if err != nil {
+		return err
 	}
 	for _, note := range notes {
 		sys.warn(note)
@@ -179,6 +200,8 @@ type made struct {
 	login *store.Login
 	// undo takes back what making it left behind at the identity service.
 	undo func() error
+	// tell says in the browser how the login ended; nil where there is none.
+	tell func(*store.Login, error)
 }
 
 func (sys system) authenticate(ctx context.Context, client *oauth.Client, o loginOptions) (made, error) {
@@ -192,7 +215,7 @@ func (sys system) authenticate(ctx context.Context, client *oauth.Client, o logi
 		if err != nil {
 			return made{}, explainIdentity(err)
 		}
-		return made{session.FromKey(store.APIKey, "", key, "", got), nothing}, nil
+		return made{login: session.FromKey(store.APIKey, "", key, "", got), undo: nothing}, nil
 	}
 	username, password, err := sys.askPassword(ctx, o)
 	if err != nil {
@@ -208,7 +231,7 @@ func (sys system) authenticate(ctx context.Context, client *oauth.Client, o logi
 	if o.keep {
 		return sys.keepKey(ctx, client, username, got)
 	}
-	return made{session.FromToken(store.Password, username, got), nothing}, nil
+	return made{login: session.FromToken(store.Password, username, got), undo: nothing}, nil
 }
 
 // undone is an error and what went wrong when what it left behind was taken
@@ -244,7 +267,7 @@ func (sys system) keepKey(ctx context.Context, client *oauth.Client, username st
 	if err != nil {
 		return made{}, undone(explainIdentity(err), undo())
 	}
-	return made{session.FromKey(store.KeptKey, username, key, alias, proof), undo}, nil
+	return made{login: session.FromKey(store.KeptKey, username, key, alias, proof), undo: undo}, nil
 }
 
 func (sys system) askPassword(ctx context.Context, o loginOptions) (username string, password secret.String, err error) {

@@ -138,6 +138,7 @@ var methodNames = map[store.Method]string{
 	store.Password: "password",
 	store.APIKey:   "an API key",
 	store.KeptKey:  "an API key made for this machine (login --keep)",
+	store.Browser:  "the browser (login --web)",
 	store.Adopted:  "a token from docker login",
 }
 

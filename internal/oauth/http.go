@@ -2,6 +2,7 @@ package oauth
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -71,7 +72,9 @@ type request struct {
 	op     string // for [Error]
 	method string
 	path   string            // behind the base URL, escaped
+	url    string            // whole, in the stead of path; not empty: on the base URL's origin
 	body   map[string]string // as JSON; nil: none
+	form   url.Values        // in the stead of body
 	bearer *secret.String    // nil: no Authorization
 	source string            // X-DTZ-SOURCE
 
@@ -193,20 +196,24 @@ func (c *Client) newRequest(ctx context.Context, base string, q request) (*http.
 		return nil, q.fail("the token is empty, too long, or has characters that no token has")
 	}
 	var body io.Reader
-	if q.body != nil {
+	contentType := "application/json"
+	switch {
+	case q.form != nil:
+		body, contentType = strings.NewReader(q.form.Encode()), "application/x-www-form-urlencoded"
+	case q.body != nil:
 		data, err := json.Marshal(q.body)
 		if err != nil {
 			return nil, q.fail("the request cannot be written as JSON")
 		}
 		body = bytes.NewReader(data)
 	}
-	req, err := http.NewRequestWithContext(ctx, q.method, base+q.path, body)
+	req, err := http.NewRequestWithContext(ctx, q.method, cmp.Or(q.url, base+q.path), body)
 	if err != nil {
 		return nil, q.fail("the request's URL cannot be parsed")
 	}
 	req.Header.Set("Accept", "application/json, text/plain")
 	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Content-Type", contentType)
 	}
 	if c.UserAgent != "" {
 		req.Header.Set("User-Agent", c.UserAgent)
@@ -254,17 +261,20 @@ func (q request) broken(ctx context.Context, err error) *Error {
 	return &Error{Op: q.op, Msg: msg, Err: &cause{msg, err}}
 }
 
-// message is what an error answer says: {"msg"}, in old versions {"status"}.
-// Anything else, such as a proxy's page, is for browsers.
+// message is what an error answer says: {"msg"}, in old versions {"status"}, or
+// what RFC 6749 §5.2 has for the token endpoint. Anything else, such as a
+// proxy's page, is for browsers.
 func message(body []byte) string {
 	var raw struct {
-		Msg    any `json:"msg"`
-		Status any `json:"status"`
+		Msg         any `json:"msg"`
+		Status      any `json:"status"`
+		Description any `json:"error_description"`
+		Error       any `json:"error"`
 	}
 	if json.Unmarshal(body, &raw) != nil {
 		return ""
 	}
-	for _, v := range []any{raw.Msg, raw.Status} {
+	for _, v := range []any{raw.Msg, raw.Status, raw.Description, raw.Error} {
 		if s, ok := v.(string); ok && s != "" {
 			return s
 		}

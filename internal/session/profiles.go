@@ -121,6 +121,28 @@ func (s *Session) Probe(ctx context.Context, place config.Login) error {
 	return nil
 }
 
+// LastContext is the context of the login that there is for place's profile,
+// expired or not, in whichever store; "" if none can be read.
+func (s *Session) LastContext(ctx context.Context, place config.Login) string {
+	conf, err := config.Load(s.ConfigPath)
+	if err != nil {
+		return ""
+	}
+	before, found := conf.Place(place.Identity, place.Profile)
+	if !found {
+		return ""
+	}
+	l, err := s.open(before)
+	if err != nil {
+		return ""
+	}
+	login, err := l.store.Load(ctx, l.key)
+	if err != nil {
+		return ""
+	}
+	return login.Context
+}
+
 // Client is the identity service of a login.
 func (s *Session) Client(place config.Login) (*oauth.Client, error) {
 	return s.Identity(place.Identity)

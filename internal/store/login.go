@@ -17,6 +17,7 @@ const (
 	Password Method = "password" // user name and password
 	APIKey   Method = "apikey"   // an API key that the user brought
 	KeptKey  Method = "kept-key" // an API key that login --keep had made for this machine
+	Browser  Method = "browser"  // login --web
 	Adopted  Method = "token"    // a token that came through docker login
 )
 

@@ -1,0 +1,276 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cli/browser"
+	"github.com/spf13/pflag"
+
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/config"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/oauth"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/platform"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/session"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/store"
+)
+
+type webOptions struct {
+	web          bool
+	clientID     string
+	redirectPort uint16
+	noBrowser    bool
+}
+
+func (o *webOptions) addFlags(f *pflag.FlagSet) {
+	f.BoolVar(&o.web, "web", false, "log in in the browser (experimental)")
+	f.StringVar(&o.clientID, "client-id", "", "with --web: `id` of the OAuth client, which is a context of yours (default: --context, or that of the login before)")
+	f.Uint16Var(&o.redirectPort, "redirect-port", 0, "with --web: `port` of 127.0.0.1 that the browser comes back to (default: any free one)")
+	f.BoolVar(&o.noBrowser, "no-browser", false, "with --web: open no browser, print the address to visit")
+}
+
+func (o webOptions) check() error {
+	if !o.web && (o.clientID != "" || o.redirectPort != 0 || o.noBrowser) {
+		return usagef("--client-id, --redirect-port and --no-browser need --web")
+	}
+	return nil
+}
+
+// loginWeb has the user log in in a browser. Until made.tell is called the
+// browser's window waits for the end.
+func (sys system) loginWeb(ctx context.Context, s *session.Session, place config.Login, client *oauth.Client, o loginOptions) (_ made, err error) {
+	sys.say("login --web is experimental: DTZ does not document browser logins of programs on your own machine.")
+	clientID, wanted, err := sys.webClient(ctx, s, place, o)
+	if err != nil {
+		return made{}, err
+	}
+	b, err := client.Browser(ctx, oauth.BrowserOptions{ClientID: clientID, Port: int(o.redirectPort)})
+	if err != nil {
+		return made{}, explainWeb(err)
+	}
+	tell := func(login *store.Login, err error) { b.Finish(ctx, endPage(login, err)) }
+	defer func() {
+		if err != nil {
+			tell(nil, err)
+		}
+	}()
+
+	got, err := sys.browse(ctx, b, o.noBrowser)
+	if err == nil && wanted != "" && !platform.SameContext(wanted, got.Claims.Context) {
+		got, err = client.Refresh(ctx, got.Access, wanted)
+	}
+	if err != nil {
+		return made{}, explainWeb(err)
+	}
+	user := sys.email(ctx, client, got)
+	m := made{login: session.FromToken(store.Browser, user, got), undo: func() error { return nil }}
+	if o.keep {
+		if m, err = sys.keepKey(ctx, client, user, got); err != nil {
+			return made{}, err
+		}
+	}
+	m.tell = tell
+	return m, nil
+}
+
+// webClient is the OAuth client to log in with, and the context that the login
+// is to be in, where that is known. On this platform a context is the client,
+// so one has to be known before anybody has logged in.
+func (sys system) webClient(ctx context.Context, s *session.Session, place config.Login, o loginOptions) (clientID, contextID string, err error) {
+	contextID = cmp.Or(o.context, s.LastContext(ctx, place))
+	if o.clientID != "" {
+		return o.clientID, o.context, nil
+	}
+	if contextID == "" && sys.interactive() {
+		sys.say("A login in the browser needs the id of a context that you may use. %s", whereContexts)
+		contextID, err = sys.askLine(ctx, "Context id (context-…): ")
+		if err != nil {
+			return "", "", fmt.Errorf("reading the context id: %w", err)
+		}
+		contextID = strings.TrimSpace(contextID)
+	}
+	if contextID == "" {
+		return "", "", &hintError{
+			usagef("login --web needs the id of a context that you may use, which is the client in DTZ's OAuth"),
+			"add --context ID. " + whereContexts,
+		}
+	}
+	if _, ok := platform.ContextID(contextID); !ok {
+		return "", "", usagef("%q is no context's id, such as context-abc12345", oauth.Clean(contextID))
+	}
+	return contextID, contextID, nil
+}
+
+const whereContexts = "DTZ shows the current one at the top left of dtz.rocks."
+
+// browse waits for the browser: one that it opens itself, else one that the
+// user opens wherever he likes.
+func (sys system) browse(ctx context.Context, b *oauth.BrowserLogin, noBrowser bool) (oauth.Token, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+
+	failed := make(chan error, 1) // to open one
+	if noBrowser || !sys.hasBrowser() {
+		sys.say("Visit this address in a browser, and log in there:\n\n  %s\n", b.URL)
+		failed <- nil
+	} else {
+		sys.say("Your browser opens this address. Log in there:\n\n  %s\n", b.URL)
+		go func() {
+			if err := sys.openBrowser(b.URL); err != nil {
+				failed <- err
+			}
+		}()
+		sys.say("Waiting for the browser, for %.0f minutes at most …", oauth.BrowserPatience.Minutes())
+	}
+
+	type result struct {
+		token oauth.Token
+		err   error
+	}
+	back := make(chan result, 1)
+	go func() {
+		token, err := b.Wait(ctx)
+		back <- result{token, err}
+	}()
+	asked := make(chan struct{})
+	for {
+		select {
+		case err := <-failed:
+			if err != nil {
+				sys.say("No browser could be opened (%v). Visit the address yourself.", err)
+			}
+			go func() {
+				defer close(asked)
+				sys.askRedirect(ctx, b)
+			}()
+			failed = nil
+			defer func() {
+				cancel()
+				<-asked // so that the terminal is as it was
+			}()
+		case r := <-back:
+			return r.token, r.err
+		}
+	}
+}
+
+// askRedirect takes the address at which the browser ended, from where it
+// cannot reach this machine. It is not shown: for a moment it is worth a login.
+func (sys system) askRedirect(ctx context.Context, b *oauth.BrowserLogin) {
+	if !sys.interactive() {
+		sys.say("In the end the browser has to reach %s on this machine.", b.RedirectURI)
+		return
+	}
+	sys.say("If in the end it cannot show %s, as on another machine, copy that whole address from its\naddress bar, and paste it here.", b.RedirectURI)
+	for {
+		address, err := sys.askSecret(ctx, "Address (not shown): ")
+		if err != nil {
+			return // the browser may still come by itself
+		}
+		err = b.Paste(address.Reveal())
+		if err == nil {
+			return
+		}
+		sys.say("%v. Wanted is one that begins with %s?", err, b.RedirectURI)
+	}
+}
+
+// hasBrowser reports whether a browser's window would open before the user's
+// eyes, and not in his terminal or on another machine.
+func (sys system) hasBrowser() bool {
+	if sys.chosenBrowser() != "" {
+		return true
+	}
+	if sys.getenv("SSH_CONNECTION") != "" || sys.getenv("SSH_TTY") != "" {
+		return false
+	}
+	switch runtime.GOOS {
+	case "darwin", "windows":
+		return true
+	}
+	return sys.getenv("DISPLAY") != "" || sys.getenv("WAYLAND_DISPLAY") != "" || sys.getenv("WSL_DISTRO_NAME") != ""
+}
+
+// chosenBrowser is the first program of BROWSER that is there and needs no
+// terminal. Editors set it where they carry the address to another machine.
+func (sys system) chosenBrowser() string {
+	if runtime.GOOS == "windows" {
+		return "" // knows no such variable, and has colons in paths
+	}
+	for program := range strings.SplitSeq(sys.getenv("BROWSER"), ":") {
+		if slices.Contains([]string{"lynx", "links", "links2", "elinks", "w3m", "www-browser"}, filepath.Base(program)) {
+			continue
+		}
+		if path, err := exec.LookPath(program); err == nil {
+			return path
+		}
+	}
+	return ""
+}
+
+// openBrowser returns when the browser has been told, or has been closed again,
+// which is up to the browser. What it prints is nobody's concern.
+func (sys system) openBrowser(url string) error {
+	// A file, and no pipe: the browser outlives us.
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer null.Close()
+	if program := sys.chosenBrowser(); program != "" {
+		cmd := exec.Command(program, url)
+		cmd.Stdout, cmd.Stderr = null, null
+		return cmd.Run()
+	}
+	browser.Stdout, browser.Stderr = null, null
+	return browser.OpenURL(url)
+}
+
+// email is who has logged in, in words that a person knows. Not to know it is
+// no failure.
+func (sys system) email(ctx context.Context, client *oauth.Client, got oauth.Token) string {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	email, err := client.Email(ctx, got.Access)
+	if err != nil {
+		return ""
+	}
+	return email
+}
+
+// endPage is what the browser shows in the end.
+func endPage(login *store.Login, err error) oauth.Page {
+	switch {
+	case errors.Is(err, context.Canceled):
+		return oauth.Page{Problem: "The login was interrupted in the terminal."}
+	case err != nil:
+		return oauth.Page{Problem: printable(err), Remedy: hintOf(err)}
+	}
+	return oauth.Page{Who: who(login), Context: login.Context}
+}
+
+// explainWeb says what mends a login in the browser that failed.
+func explainWeb(err error) error {
+	again := fmt.Sprintf("try again: %s login --web", program)
+	var refused *oauth.AuthorizationError
+	var answer *oauth.Error
+	switch {
+	case errors.As(err, &refused) && refused.Code == "access_denied":
+		err = withHint(err, "log in as somebody who may use that context, or choose another with --context ID")
+	case errors.Is(err, oauth.ErrNobodyCame):
+		err = withHint(err, "%s; without a browser on this machine add --no-browser", again)
+	case errors.As(err, &answer) && answer.Unreachable():
+		return explainIdentity(err)
+	case errors.As(err, &answer), errors.As(err, &refused):
+		err = withHint(err, "%s; or log in with a password: %s login", again, program)
+	}
+	return fmt.Errorf("logging in: %w", err)
+}

@@ -1,0 +1,48 @@
+package oauth
+
+import (
+	"bytes"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/base64"
+	"html/template"
+)
+
+// Page is what the browser shows at the end of a login: who has logged in, or
+// why nobody has. There is no secret in it.
+type Page struct {
+	Who     string // e.g. alice@example.com
+	Context string // the context's id
+	// Problem is why there is no login; empty if there is one.
+	Problem string
+	// Remedy is what mends the problem; may be empty.
+	Remedy string
+}
+
+var (
+	//go:embed page.html
+	pageHTML string
+	//go:embed page.css
+	pageCSS string
+
+	pageTemplate = template.Must(template.New("page.html").Parse(pageHTML))
+)
+
+// contentPolicy lets the page have its own style and nothing else: no script,
+// no image, no request to anywhere.
+var contentPolicy = "default-src 'none'; style-src 'sha256-" + hashOf(pageCSS) + "'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+func hashOf(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return base64.StdEncoding.EncodeToString(sum[:])
+}
+
+func (p Page) render() []byte {
+	var page bytes.Buffer
+	// It cannot fail: the template is fixed and a Buffer takes everything.
+	_ = pageTemplate.Execute(&page, struct {
+		Page
+		CSS template.CSS
+	}{p, template.CSS(pageCSS)})
+	return page.Bytes()
+}
