@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/identity"
 )
 
 // fault makes an identity service misbehave: the one place for it in these
@@ -18,6 +20,7 @@ type fault struct {
 	contentType string
 	body        string
 	echo        bool
+	only        string         // the one path that is concerned; "" means all
 	delay       time.Duration  // before any answer
 	faulty      map[string]int // requests that were answered so, by path
 }
@@ -41,16 +44,20 @@ func (f *fault) calls(path string) int {
 }
 
 // set takes "works", or "echoes": 401 with all that was sent, or "answers", a
-// status, and maybe a content type and body.
+// status, and maybe a content type and body, or "breaks" and a path of the API:
+// 500 there.
 func (f *fault) set(args []string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.status, f.contentType, f.body, f.echo = 0, "", "", false
+	f.status, f.contentType, f.body, f.echo, f.only = 0, "", "", false, ""
 	switch {
 	case args[0] == "works":
 		return nil
 	case args[0] == "echoes":
 		f.status, f.contentType, f.echo = http.StatusUnauthorized, "application/json", true
+		return nil
+	case args[0] == "breaks" && len(args) == 2:
+		f.status, f.only = http.StatusInternalServerError, identity.BasePath+args[1]
 		return nil
 	case args[0] == "answers" && (len(args) == 2 || len(args) == 4):
 		status, err := strconv.Atoi(args[1])
@@ -67,6 +74,9 @@ func (f *fault) around(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		f.mu.Lock()
 		status, contentType, body, echo, delay := f.status, f.contentType, f.body, f.echo, f.delay
+		if f.only != "" && f.only != r.URL.Path {
+			status = 0
+		}
 		if status != 0 {
 			f.faulty[r.URL.Path]++
 		}

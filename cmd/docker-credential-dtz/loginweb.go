@@ -117,19 +117,26 @@ func (sys system) browse(ctx context.Context, b *oauth.BrowserLogin, noBrowser b
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 
-	failed := make(chan error, 1) // to open one
-	if noBrowser || !sys.hasBrowser() {
-		sys.say("Visit this address in a browser, and log in there:\n\n  %s\n", b.URL)
-		failed <- nil
+	opens := !noBrowser && sys.hasBrowser()
+	if opens {
+		sys.say("Your browser opens this address; log in there:")
 	} else {
-		sys.say("Your browser opens this address. Log in there:\n\n  %s\n", b.URL)
+		sys.say("Visit this address in a browser, and log in there:")
+	}
+	sys.writeLine("\n  " + b.URL + "\n") // --quiet would leave the user nothing to do
+	failed := make(chan error, 1)        // nil: nothing was to be opened
+	stop := func() {}
+	if opens {
+		stop = sys.wait(ctx, fmt.Sprintf("Waiting for the browser, for %.0f minutes at most", oauth.BrowserPatience.Minutes()))
 		go func() {
 			if err := sys.openBrowser(b.URL); err != nil {
 				failed <- err
 			}
 		}()
-		sys.say("Waiting for the browser, for %.0f minutes at most …", oauth.BrowserPatience.Minutes())
+	} else {
+		failed <- nil
 	}
+	defer stop()
 
 	type result struct {
 		token oauth.Token
@@ -144,8 +151,9 @@ func (sys system) browse(ctx context.Context, b *oauth.BrowserLogin, noBrowser b
 	for {
 		select {
 		case err := <-failed:
+			stop()
 			if err != nil {
-				sys.say("No browser could be opened (%v). Visit the address yourself.", err)
+				sys.say("No browser could be opened (%v): visit the address yourself.", err)
 			}
 			go func() {
 				defer close(asked)
@@ -267,8 +275,8 @@ func explainWeb(err error) error {
 		err = withHint(err, "log in as somebody who may use that context, or choose another with --context ID")
 	case errors.Is(err, oauth.ErrNobodyCame):
 		err = withHint(err, "%s; without a browser on this machine add --no-browser", again)
-	case errors.As(err, &answer) && answer.Unreachable():
-		return explainIdentity(err)
+	case errors.As(err, &answer) && answer.Status == 0 && answer.Unreachable():
+		err = explainIdentity(err)
 	case errors.As(err, &answer), errors.As(err, &refused):
 		err = withHint(err, "%s; or log in with a password: %s login", again, program)
 	}

@@ -33,6 +33,9 @@ func TestMain(m *testing.M) {
 			stop()
 			os.Exit(code)
 		},
+		// What the program opens a browser with on Linux, and who sits before it.
+		"xdg-open": openBrowserWindow,
+		"visitor":  func() { visitLoginPage(os.Args[1]) },
 	})
 }
 
@@ -177,6 +180,7 @@ func TestScripts(t *testing.T) {
 			"same":     cmdSame,
 			"mode":     cmdMode,
 			"scope":    cmdScope,
+			"waitfor":  cmdWaitFor,
 		},
 	})
 }
@@ -210,7 +214,7 @@ func cmdCalls(ts *testscript.TestScript, neg bool, args []string) {
 func cmdIdentity(ts *testscript.TestScript, neg bool, args []string) {
 	w := worldOf(ts)
 	if neg || len(args) == 0 {
-		ts.Fatalf("usage: identity works | gone | revokes | deletes KEY | answers STATUS [TYPE BODY]")
+		ts.Fatalf("usage: identity works | gone | revokes | deletes KEY | breaks PATH | answers STATUS [TYPE BODY]")
 	}
 	switch args[0] {
 	case "gone":
@@ -271,5 +275,21 @@ func cmdMode(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	if got := info.Mode().String(); !strings.EqualFold(got, args[1]) {
 		ts.Fatalf("%s has mode %s, want %s", args[0], got, args[1])
+	}
+}
+
+// waitfor FILE waits until another program has written a file.
+func cmdWaitFor(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: waitfor FILE")
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		_, err := os.Stat(ts.MkAbs(args[0]))
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Check(err)
+		}
 	}
 }

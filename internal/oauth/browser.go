@@ -69,15 +69,15 @@ type BrowserLogin struct {
 	// RedirectURI is where the browser comes back to, without the query.
 	RedirectURI string
 
-	client      *Client
-	endpoints   endpoints
-	clientID    string
-	state       string
-	nonce       string
-	verifier    secret.String
-	arrived     chan redirect // the first one
-	loopback    *loopback
-	closeServer func() error
+	client    *Client
+	endpoints endpoints
+	clientID  string
+	state     string
+	nonce     string
+	verifier  secret.String
+	arrived   chan redirect // the first one
+	loopback  *loopback
+	close     func()
 }
 
 // Browser begins a login: it asks the service where, and listens. An address

@@ -76,7 +76,10 @@ func (b *BrowserLogin) listen(ctx context.Context, port int) error {
 		ErrorLog:                     log.New(io.Discard, "", 0),
 	}
 	server.SetKeepAlivesEnabled(false)
-	b.closeServer = server.Close
+	b.close = func() {
+		_ = server.Close()
+		_ = listener.Close() // which Serve may not have got hold of yet
+	}
 	go func() { _ = server.Serve(listener) }()
 	return nil
 }
@@ -99,7 +102,7 @@ func (b *BrowserLogin) Finish(ctx context.Context, p Page) {
 		case <-time.After(grace):
 		}
 	}
-	_ = b.closeServer()
+	b.close()
 }
 
 func (l *loopback) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -207,8 +207,8 @@ func TestBrowserDoesNotAskForItsPage(t *testing.T) {
 	for _, tt := range tests {
 		synctest.Test(t, func(t *testing.T) {
 			b := &BrowserLogin{
-				loopback:    &loopback{ended: make(chan struct{}), shown: make(chan struct{})},
-				closeServer: func() error { return nil },
+				loopback: &loopback{ended: make(chan struct{}), shown: make(chan struct{})},
+				close:    func() {},
 			}
 			b.loopback.isComing.Store(tt.isComing)
 			ctx, cancel := context.WithCancel(t.Context())
