@@ -231,13 +231,17 @@ func (k *Keychain) set(ctx context.Context, key Key, text string) error {
 		return err
 	}
 	if !bytes.Equal([]byte(got), []byte(text)) {
-		return k.unavailable(errors.New("it said that it stored the login and did not (was its prompt dismissed?)"))
+		return k.unavailable(errDropped)
 	}
 	return nil
 }
 
-// errSilent is what a keychain that does not answer ends in.
-var errSilent = errors.New("it did not answer in time (locked, with a prompt that nobody answers?)")
+var (
+	// errSilent is what a keychain that does not answer ends in.
+	errSilent  = errors.New("it did not answer in time (locked, with a prompt that nobody answers?)")
+	errDropped = errors.New("it said that it stored the login and did not (was its prompt dismissed?)")
+	errNoBus   = errors.New("there is no D-Bus session (a server, a container, sudo or plain SSH?)")
+)
 
 // call runs one operation of go-keyring, which knows no deadline. One that
 // does not answer is left behind; the process ends soon.
@@ -268,18 +272,24 @@ func (k *Keychain) call(ctx context.Context, operation func() error) error {
 }
 
 func (k *Keychain) unavailable(err error) error {
-	why := err.Error()
+	e := &UnavailableError{Store: KeychainName, Why: err.Error(), Err: err}
 	switch {
 	case errors.Is(err, keyring.ErrUnsupportedPlatform):
-		why = "this platform has none"
-	case strings.Contains(why, "org.freedesktop.secrets was not provided"):
-		why = "no Secret Service runs on the session bus (gnome-keyring, KWallet or KeePassXC provide one)"
-	case strings.Contains(why, "failed to unlock correct collection"):
-		why = "it is locked, and there was no way to ask for its password"
-	case strings.HasPrefix(why, "dial unix"):
-		why = "DBUS_SESSION_BUS_ADDRESS names a session bus that is gone"
+		e.Reason, e.Why = Unsupported, "this platform has none"
+	case errors.Is(err, errNoBus):
+		e.Reason = NoBus
+	case errors.Is(err, errSilent):
+		e.Reason = Silent
+	case errors.Is(err, errDropped):
+		e.Reason = Dropped
+	case strings.Contains(e.Why, "org.freedesktop.secrets was not provided"):
+		e.Reason, e.Why = NoService, "no Secret Service runs on the session bus (gnome-keyring, KWallet or KeePassXC provide one)"
+	case strings.Contains(e.Why, "failed to unlock correct collection"):
+		e.Reason, e.Why = Locked, "it is locked, and there was no way to ask for its password"
+	case strings.HasPrefix(e.Why, "dial unix"):
+		e.Reason, e.Why = NoBus, "DBUS_SESSION_BUS_ADDRESS names a session bus that is gone"
 	}
-	return &UnavailableError{Store: KeychainName, Why: why, Err: err}
+	return e
 }
 
 // cap is what the login's item may hold on this platform, in bytes.

@@ -3,7 +3,6 @@
 package store
 
 import (
-	"errors"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -23,5 +22,5 @@ func reachable() error {
 	if _, err := os.Stat(filepath.Join(dir, "bus")); err == nil {
 		return nil
 	}
-	return errors.New("there is no D-Bus session (a server, a container, sudo or plain SSH?)")
+	return errNoBus
 }

@@ -51,9 +51,10 @@ var ErrNotFound = errors.New("no login")
 // UnavailableError says that the store cannot be used now, and why. The login
 // in it, if any, is untouched.
 type UnavailableError struct {
-	Store string // keychain or file
-	Why   string
-	Err   error // the cause, if there is one
+	Store  string // keychain or file
+	Why    string
+	Reason Reason // of a keychain
+	Err    error  // the cause, if there is one
 }
 
 func (e *UnavailableError) Error() string {
