@@ -46,7 +46,8 @@ Log in once; from then on Docker is handed a fresh token whenever it asks.`,
 	root.SetErr(sys.stderr)
 	root.AddGroup(&cobra.Group{ID: groupPeople, Title: "Commands:"}, &cobra.Group{ID: groupDocker, Title: "Called by Docker:"})
 	for _, cmd := range []*cobra.Command{
-		sys.newLogin(), sys.newLogout(), sys.newStatus(), sys.newToken(), sys.newContext(), sys.newConfigure(), sys.newUnconfigure(),
+		sys.newLogin(), sys.newLogout(), sys.newStatus(), sys.newDoctor(), sys.newToken(),
+		sys.newContext(), sys.newConfigure(), sys.newUnconfigure(),
 	} {
 		cmd.GroupID = groupPeople
 		root.AddCommand(cmd)

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"encoding/hex"
-	"errors"
 )
 
 // Probe finds out whether the keychain keeps what it is given: it writes an
@@ -31,12 +30,3 @@ const (
 	Dropped            // it reported success and kept nothing: its prompt was dismissed
 	Unsupported        // this platform has no keychain
 )
-
-// ReasonOf is the reason in err, OtherReason if it has none.
-func ReasonOf(err error) Reason {
-	var away *UnavailableError
-	if errors.As(err, &away) {
-		return away.Reason
-	}
-	return OtherReason
-}

@@ -1,0 +1,194 @@
+package doctor
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/config"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/session"
+)
+
+const program = "docker-credential-dtz"
+
+// machine is what is the same for every registry.
+type machine struct {
+	World
+	options Options
+	session *session.Session
+	found   []string       // files of our name on PATH
+	targets []*target      // known once the settings are read
+	places  []config.Login // likewise
+}
+
+var machineChecks = []check[*machine]{
+	{"user", nil, (*machine).user},
+	{"path", nil, (*machine).path},
+	{"duplicates", []string{"path"}, (*machine).duplicates},
+	{"desktop", []string{"path"}, (*machine).desktop},
+	{"settings", nil, (*machine).settings},
+	{"environment", []string{"settings"}, (*machine).environment},
+	{"docker", nil, (*machine).dockerConfig},
+	{"docker-auth", []string{"settings"}, (*machine).dockerAuth},
+	{"keychain", []string{"settings"}, (*machine).keychain},
+}
+
+func (m *machine) getenv(name string) string {
+	value, _ := m.Lookup(name)
+	return value
+}
+
+// user: sudo makes one root, who has other logins.
+func (m *machine) user(context.Context) Finding {
+	before := m.getenv("SUDO_USER")
+	if before == "" || before == m.getenv("USER") {
+		return ok("not by way of sudo")
+	}
+	return warning(
+		fmt.Sprintf("run Docker and this program as %s, without sudo; membership of the group docker allows it: sudo usermod -aG docker %s", before, before),
+		"run by way of sudo: login, keychain and Docker's configuration are not those of %s", before)
+}
+
+// path: Docker finds its helpers on PATH and nowhere else.
+func (m *machine) path(context.Context) Finding {
+	m.found = m.findAll(m.getenv("PATH"), program)
+	if len(m.found) == 0 {
+		return failed(m.addToPath(), "%s is not on PATH, where Docker looks for it", program)
+	}
+	return ok("%s", m.found[0])
+}
+
+func (m *machine) addToPath() string {
+	dir := filepath.Dir(m.Self)
+	if m.GOOS == "windows" {
+		return "add " + dir + " to PATH"
+	}
+	return fmt.Sprintf(`export PATH="%s:$PATH", in your shell's profile`, dir)
+}
+
+// findAll returns the files called name that can be run, in the order of PATH,
+// each once, however many links lead to it. Docker takes no relative folder.
+func (m *machine) findAll(path, name string) []string {
+	if m.GOOS == "windows" {
+		name += ".exe"
+	}
+	var found []string
+	var seen []os.FileInfo
+	for _, dir := range filepath.SplitList(path) {
+		file := filepath.Join(dir, name)
+		info, err := os.Stat(file)
+		if err != nil || !filepath.IsAbs(dir) || !info.Mode().IsRegular() || m.GOOS != "windows" && info.Mode()&0o111 == 0 {
+			continue
+		}
+		if !slices.ContainsFunc(seen, func(other os.FileInfo) bool { return os.SameFile(info, other) }) {
+			found, seen = append(found, file), append(seen, info)
+		}
+	}
+	return found
+}
+
+// duplicates: Docker takes the first on PATH, which may be an old one.
+func (m *machine) duplicates(ctx context.Context) Finding {
+	first, others := m.found[0], m.found[1:]
+	if !sameContent(first, m.Self) {
+		return failed(m.addToPath()+`, or ask the other one: `+first+" doctor",
+			"Docker takes %s, and this one is %s (version %s)", m.versioned(ctx, first), m.Self, m.Version)
+	}
+	others = slices.DeleteFunc(slices.Clone(others), func(other string) bool { return sameContent(first, other) })
+	if len(others) == 0 {
+		return ok("version %s, no other on PATH", m.Version)
+	}
+	list := make([]string, len(others))
+	for i, other := range others {
+		list[i] = m.versioned(ctx, other)
+	}
+	return warning("remove the one that you do not want", "Docker takes %s (version %s, this one); behind it on PATH: %s", first, m.Version, strings.Join(list, ", "))
+}
+
+func (m *machine) versioned(ctx context.Context, path string) string {
+	if version := VersionOf(ctx, path); version != "" {
+		return fmt.Sprintf("%s (version %s)", path, version)
+	}
+	return path + " (which does not say its version)"
+}
+
+func sameContent(a, b string) bool {
+	infoA, errA := os.Stat(a)
+	infoB, errB := os.Stat(b)
+	if errA != nil || errB != nil || infoA.Size() != infoB.Size() {
+		return false
+	}
+	if os.SameFile(infoA, infoB) {
+		return true
+	}
+	dataA, errA := os.ReadFile(a)
+	dataB, errB := os.ReadFile(b)
+	return errA == nil && errB == nil && bytes.Equal(dataA, dataB)
+}
+
+// desktop: an editor that was not started from a shell, and the Docker that it
+// starts, have another PATH.
+func (m *machine) desktop(ctx context.Context) Finding {
+	path := DesktopPath(ctx, m.GOOS)
+	if path == "" {
+		return ok("no programs here with a PATH of their own")
+	}
+	if found := m.findAll(path, program); len(found) > 0 {
+		return ok("programs started without a shell find %s", found[0])
+	}
+	return warning(fmt.Sprintf("sudo ln -s %s /usr/local/bin/", m.found[0]),
+		"programs started without a shell, such as an editor, look in %s only, and do not find it there", path)
+}
+
+// settings is our own config.json.
+func (m *machine) settings(context.Context) Finding {
+	if err := m.choose(); err != nil {
+		var e *session.Error
+		if errors.As(err, &e) && e.Outcome == session.NotLoggedIn {
+			return failed(e.Remedy, "there is no login of profile %s", m.options.Profile)
+		}
+		if errors.As(err, &e) {
+			return failed(e.Remedy, "%s", e.What)
+		}
+		return failed("", "%v", err)
+	}
+	path := m.session.ConfigPath
+	if _, err := os.Stat(path); path == "" || err != nil {
+		return ok("none of your own yet")
+	}
+	return ok("%s", path)
+}
+
+// environment: what it holds comes before a login.
+func (m *machine) environment(context.Context) Finding {
+	set := func(name session.Source) bool { return strings.TrimSpace(m.getenv(string(name))) != "" }
+	if set(session.FromAPIKey) && set(session.FromAPIKeyFile) {
+		return failed("unset one of them", "DTZ_API_KEY and DTZ_API_KEY_FILE are both set")
+	}
+	source := m.session.Env.Precedence()
+	if _, err := m.session.Env.IdentityURL(); err != nil && source != "" {
+		return failed("unset DTZ_IDENTITY_URL, or mend it", "%v", err)
+	} else if err != nil {
+		return warning("unset DTZ_IDENTITY_URL, or mend it", "%v; a login would fail", err)
+	}
+	for _, name := range []session.Source{session.FromAPIKey, session.FromAPIKeyFile, session.FromAccessToken} {
+		if _, there := m.Lookup(string(name)); there && !set(name) {
+			return warning(fmt.Sprintf("unset %s, or fill it", name), "%s is set and empty, and counts as not set", name)
+		}
+	}
+	if source == "" || m.options.Profile != "" {
+		return ok("no credential in it")
+	}
+	for _, t := range m.targets {
+		if t.source == source && t.place != nil {
+			return warning(fmt.Sprintf("unset %s, if the login is to serve", source),
+				"%s takes precedence over the login of profile %s", source, t.place.Profile)
+		}
+	}
+	return ok("%s serves", source)
+}

@@ -1,0 +1,184 @@
+package doctor
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/oauth"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/platform"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/remote"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/session"
+)
+
+// service is an identity service.
+type service struct {
+	*machine
+	url string // base URL
+	bad failures
+
+	away time.Duration // how far the clock here is ahead of its
+	told bool          // whether it said what time it is
+}
+
+var serviceChecks = []check[*service]{
+	{"identity", []string{"settings", "environment"}, (*service).identity},
+	{"clock", []string{"identity"}, (*service).clock},
+}
+
+// services are the identity services of the targets.
+func (m *machine) services(bad failures) []*service {
+	urls := map[string]bool{}
+	for _, t := range m.targets {
+		if !t.windows && t.identity != "" {
+			urls[t.identity] = true
+		}
+	}
+	if len(urls) == 0 {
+		urls[""] = true // to say what was not looked at
+	}
+	var list []*service
+	for _, url := range slices.Sorted(maps.Keys(urls)) {
+		list = append(list, &service{machine: m, url: url, bad: maps.Clone(bad)})
+	}
+	return list
+}
+
+// identity asks the identity service for the time.
+func (s *service) identity(ctx context.Context) Finding {
+	if s.url == "" {
+		return pointless("no login needs one")
+	}
+	client, err := s.session.Identity(s.url)
+	if err != nil {
+		return failed("mend "+s.session.ConfigPath, "%v", err)
+	}
+	before := s.Now()
+	date, err := client.Clock(ctx)
+	if err != nil {
+		return s.unreached(err)
+	}
+	s.told = !date.IsZero()
+	// The date is cut to the second, and the answer was on its way.
+	if late := date.Sub(s.Now()); late > 0 {
+		s.away = -late
+	} else if early := before.Sub(date.Add(time.Second)); early > 0 {
+		s.away = early
+	}
+	return ok("%s answers", s.url)
+}
+
+func (s *service) unreached(err error) Finding {
+	var e *oauth.Error
+	if !errors.As(err, &e) {
+		return failed("", "%s: %v", s.url, err)
+	}
+	if isCertificate(err) {
+		return failed(trustRemedy, "%s is not who it should be: %s", s.url, e.Msg)
+	}
+	if e.Status != 0 {
+		return failed("try again later; it is not this machine's fault", "%s answers %d %s", s.url, e.Status, http.StatusText(e.Status))
+	}
+	return failed(fmt.Sprintf("check the network, HTTPS_PROXY and the address; %q may say more", "curl -v "+s.url), "%s is out of reach: %s", s.url, e.Msg)
+}
+
+const trustRemedy = "behind a company's proxy, SSL_CERT_FILE has to name the file of its certificates: export SSL_CERT_FILE=/path/to/ca.pem"
+
+func isCertificate(err error) bool {
+	var certificate *tls.CertificateVerificationError
+	return errors.As(err, &certificate)
+}
+
+// leeway is how far clocks may be apart: what the registry allows for.
+const leeway = time.Minute
+
+// clock: tokens are judged by the clock of whoever is given them.
+func (s *service) clock(context.Context) Finding {
+	switch {
+	case s.url == "":
+		return pointless("no login needs one")
+	case !s.told:
+		return pointless("the identity service does not tell the time")
+	case s.away > leeway:
+		return failed(clockCommands[s.GOOS], "the clock is %s ahead of the identity service's", session.InWords(s.away))
+	case s.away < -leeway:
+		return failed(clockCommands[s.GOOS], "the clock is %s behind the identity service's", session.InWords(-s.away))
+	}
+	return ok("that of the identity service agrees")
+}
+
+// clockCommands set the clock from the network, by operating system.
+var clockCommands = map[string]string{
+	"linux":   "sudo timedatectl set-ntp true",
+	"darwin":  "sudo sntp -sS time.apple.com",
+	"windows": "w32tm /resync",
+}
+
+// registry asks the registry whether it takes the credential.
+func (t *target) registry(ctx context.Context) Finding {
+	if t.windows {
+		return inWindows()
+	}
+	r, err := t.Registry(t.address)
+	if err != nil {
+		return failed("", "%v", err)
+	}
+	err = r.Check(ctx, t.cred.Username, t.cred.Secret)
+	var e *remote.Error
+	switch {
+	case err == nil:
+		return ok("it takes the token")
+	case !errors.As(err, &e):
+		return failed("", "%v", err)
+	case e.Denied():
+		t.denied = e.Error()
+		return ok("it knows the token")
+	case e.Refused():
+		return failed(fmt.Sprintf("is it the registry that the login is for? If so, %s", session.Run(program+" login --registry "+string(t.address))),
+			"it refuses the token: %v", e)
+	case isCertificate(err):
+		return failed(trustRemedy, "%s is not who it should be: %s", t.address, e.Msg)
+	case e.Unreachable() && e.Status == 0:
+		return failed(fmt.Sprintf("check the network and HTTPS_PROXY; %q may say more", "curl -v "+t.url()+"/v2/"), "it is out of reach: %s", e.Msg)
+	case e.Unreachable():
+		return failed("try again later; it is not this machine's fault", "%v", e)
+	}
+	return failed("check the address: is that a registry?", "%v", e)
+}
+
+// service: the registry has to be enabled in each context, once.
+func (t *target) service(context.Context) Finding {
+	switch {
+	case t.windows:
+		return inWindows()
+	case t.denied == "":
+		return ok("enabled for %s", t.claims.Context)
+	}
+	return failed(t.enable(), "not enabled for %s: %s", t.claims.Context, t.denied)
+}
+
+// enable is the command that enables the registry (POST /enable).
+func (t *target) enable() string {
+	token := program + " token"
+	if t.options.Profile != "" {
+		token += " --profile " + t.options.Profile
+	} else if t.address != platform.RegistryHost {
+		token += " --registry " + string(t.address)
+	}
+	return fmt.Sprintf("%s --header | curl -H @- -X POST %s/api/2023-12-28/enable", token, t.url())
+}
+
+// url is where the registry is, by http on loopback, where it is as good as
+// always.
+func (t *target) url() string {
+	if strings.HasPrefix(string(t.address), "127.") || strings.HasPrefix(string(t.address), "[::1]") {
+		return "http://" + string(t.address)
+	}
+	return "https://" + string(t.address)
+}
