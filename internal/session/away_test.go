@@ -109,7 +109,7 @@ func TestServiceOutOfReachWhenATokenIsUrgentOrHasEnded(t *testing.T) {
 			_, err := w.get(registry)
 			wantError(t, err, Expired, `cr.dtz.rocks: login expired 115 minutes ago; run "docker-credential-dtz login"`)
 			_, err = w.get(other)
-			wantError(t, err, Unreachable, `127.0.0.1:5000: `+tt.says+`; run "docker-credential-dtz status"`)
+			wantError(t, err, Unreachable, `127.0.0.1:5000: `+tt.says+`; run "docker-credential-dtz doctor"`)
 		})
 	}
 }

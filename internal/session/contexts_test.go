@@ -131,7 +131,7 @@ func TestContextOfAKey(t *testing.T) {
 	}})
 	_, err = w.get(registry, "DTZ_API_KEY="+w.apiKey(alice).Reveal(), "DTZ_CONTEXT_ID="+home)
 	wantError(t, err, Unreachable, "cr.dtz.rocks: exchanging the API key: asked for a token in context "+home+", got one in "+work+
-		`; run "docker-credential-dtz status"`)
+		`; run "docker-credential-dtz doctor"`)
 }
 
 // Whoever logs in as somebody who may use the context is not told of the
@@ -160,7 +160,7 @@ func TestLoginAnswersWithTheOutcomesThatThereAre(t *testing.T) {
 	w.advance(26 * time.Hour)
 	w.breakWith(away)
 	_, err = w.process().Login(w.ctx(), w.place(""), home)
-	wantError(t, err, Unreachable, `identity service out of reach: dial tcp 127.0.0.1:1: connect: connection refused; run "docker-credential-dtz status"`)
+	wantError(t, err, Unreachable, `identity service out of reach: dial tcp 127.0.0.1:1: connect: connection refused; run "docker-credential-dtz doctor"`)
 	_, err = w.process().Login(w.ctx(), w.place("nobody"), "")
 	wantError(t, err, NotLoggedIn, "not logged in")
 }

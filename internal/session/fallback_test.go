@@ -188,7 +188,7 @@ func TestFallBackOfOthers(t *testing.T) {
 	}
 	_, err = w.process("DTZ_API_KEY="+key.Reveal()).Credential(w.ctx(), Request{Address: registry, TokenOnly: true})
 	wantError(t, err, Unreachable, "cr.dtz.rocks: identity service out of reach: dial tcp 127.0.0.1:1: connect: connection refused; "+
-		`run "docker-credential-dtz status"`)
+		`run "docker-credential-dtz doctor"`)
 
 	w.bind(registry, func(b *config.Binding) { b.Context = home })
 	if cred, err = w.get(registry); outcomeOf(err) != Unreachable {

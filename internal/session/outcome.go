@@ -83,7 +83,7 @@ func fromIdentity(got oauth.Token, err error, refused string) (store.Token, erro
 // would not have.
 func identityError(err error, refused string) *Error {
 	var answer *oauth.Error
-	e := &Error{Outcome: Unreachable, What: err.Error(), Remedy: Run("docker-credential-dtz status"), Err: err}
+	e := &Error{Outcome: Unreachable, What: err.Error(), Remedy: Run("docker-credential-dtz doctor"), Err: err}
 	switch {
 	case !errors.As(err, &answer):
 	case answer.Refused():
@@ -171,7 +171,7 @@ func (s *Session) asFailure(err error) store.Failure {
 // fromFailure is the other direction. The kind comes from a file, so it is
 // checked.
 func fromFailure(f store.Failure) error {
-	e := &Error{Outcome: Unreachable, What: oauth.Clean(f.Why), Remedy: Run("docker-credential-dtz status")}
+	e := &Error{Outcome: Unreachable, What: oauth.Clean(f.Why), Remedy: Run("docker-credential-dtz doctor")}
 	known := []Outcome{NotLoggedIn, Expired, Refused, StoreAway, Misconfigured, unconnected}
 	if slices.Contains(known, Outcome(f.Kind)) {
 		e.Outcome = Outcome(f.Kind)

@@ -100,7 +100,7 @@ func TestOutcomesAreKeptApart(t *testing.T) {
 			name: "an identity service that is away", address: registry,
 			prepare: func(w *world) { w.loginKeep(registry); w.advance(26 * time.Hour); w.breakWith(away) },
 			outcome: Unreachable,
-			text:    `cr.dtz.rocks: identity service out of reach: dial tcp 127.0.0.1:1: connect: connection refused; run "docker-credential-dtz status"`,
+			text:    `cr.dtz.rocks: identity service out of reach: dial tcp 127.0.0.1:1: connect: connection refused; run "docker-credential-dtz doctor"`,
 		},
 		{
 			name: "an identity service that answers nonsense", address: registry,
@@ -110,7 +110,7 @@ func TestOutcomesAreKeptApart(t *testing.T) {
 				w.breakWith(fault{answer: func(rw http.ResponseWriter, _ *http.Request) { _, _ = rw.Write([]byte("<html>canary")) }})
 			},
 			outcome: Unreachable,
-			text:    `cr.dtz.rocks: exchanging the API key: the answer is not a token response; run "docker-credential-dtz status"`,
+			text:    `cr.dtz.rocks: exchanging the API key: the answer is not a token response; run "docker-credential-dtz doctor"`,
 		},
 		{
 			name: "a login file that others can read", address: registry,
@@ -263,7 +263,7 @@ func TestStrangersWordsAreCleaned(t *testing.T) {
 	calls := w.exchanges()
 	_, err = w.get(registry)
 	check(err.Error())
-	wantError(t, err, Unreachable, `cr.dtz.rocks: [2Jboo hoo; run "docker-credential-dtz status"`)
+	wantError(t, err, Unreachable, `cr.dtz.rocks: [2Jboo hoo; run "docker-credential-dtz doctor"`)
 	if w.exchanges() != calls {
 		t.Error("the note of a moment ago was not used")
 	}
