@@ -24,6 +24,7 @@ var parts = map[string]func() error{
 	"keychain": func() error { return onLinux("dbus-daemon", "gnome-keyring-daemon") },
 	"docker":   dockerAbsent,
 	"skopeo":   func() error { return onLinux("skopeo") },
+	"buildah":  rootOnLinux("buildah"),
 	"podman":   rootOnLinux("podman"),
 	"nginx":    func() error { return onLinux("nginx") },
 	"caddy":    func() error { return onLinux("caddy") },
