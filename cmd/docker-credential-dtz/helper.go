@@ -46,7 +46,7 @@ func (sys system) serveDocker(interrupted context.Context, verb string) int {
 		fmt.Fprintf(sys.stderr, "%s: %s is called by Docker and reads an address on standard input\nhint: to see a token, run %q\n", program, verb, program+" token")
 		return exitUsage
 	}
-	answer, err := sys.answer(ctx, verb)
+	answer, err := inTime(ctx, func(ctx context.Context) (string, error) { return sys.handle(ctx, verb) })
 	if err == nil {
 		_, _ = io.WriteString(sys.stdout, answer)
 		if note != "" {
@@ -76,17 +76,17 @@ func (sys system) serveDocker(interrupted context.Context, verb string) int {
 	return exitFailure
 }
 
-// answer computes the whole answer before a byte of it is written, and ends
-// with ctx whatever it waits for: an input that does not end, a named pipe in
+// inTime computes the whole answer before a byte of it is written, and ends with
+// ctx whatever handle waits for: an input that does not end, a named pipe in
 // place of a file.
-func (sys system) answer(ctx context.Context, verb string) (string, error) {
+func inTime(ctx context.Context, handle func(context.Context) (string, error)) (string, error) {
 	type result struct {
 		text string
 		err  error
 	}
 	done := make(chan result, 1)
 	go func() {
-		text, err := sys.handle(ctx, verb)
+		text, err := handle(ctx)
 		done <- result{text, err}
 	}()
 	select {
@@ -107,11 +107,8 @@ func (sys system) handle(ctx context.Context, verb string) (string, error) {
 	var input []byte
 	if verb != credentials.ActionList && verb != credentials.ActionVersion {
 		var err error
-		if input, err = io.ReadAll(io.LimitReader(sys.stdin, maxInput+1)); err != nil {
-			return "", fmt.Errorf("reading standard input: %w", err)
-		}
-		if len(input) > maxInput {
-			return "", fmt.Errorf("standard input is over %d bytes", maxInput)
+		if input, err = sys.readInput(maxInput); err != nil {
+			return "", err
 		}
 		if text := cutLineBreak(string(input)); verb != credentials.ActionStore && (text != strings.TrimSpace(text) || strings.Contains(text, "\n")) {
 			// The library would cut white space of every kind, and join lines to
@@ -124,6 +121,18 @@ func (sys system) handle(ctx context.Context, verb string) (string, error) {
 	h := dockerHelper{ctx, sys, sys.session(patienceForDocker)}
 	err := credentials.HandleCommand(h, verb, bytes.NewReader(input), &out)
 	return out.String(), err
+}
+
+// readInput reads standard input to its end, of at most limit bytes.
+func (sys system) readInput(limit int) ([]byte, error) {
+	input, err := io.ReadAll(io.LimitReader(sys.stdin, int64(limit)+1))
+	if err != nil {
+		return nil, fmt.Errorf("reading standard input: %w", err)
+	}
+	if len(input) > limit {
+		return nil, fmt.Errorf("standard input is over %d bytes", limit)
+	}
+	return input, nil
 }
 
 // dockerHelper is the policy as Docker's protocol sees it.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"os/user"
 	"syscall"
 	"time"
 )
@@ -17,9 +18,22 @@ func main() {
 		stdin:  os.Stdin,
 		stdout: os.Stdout,
 		stderr: os.Stderr,
-		lookup: os.LookupEnv,
+		lookup: lookupEnv,
 		now:    time.Now,
 	}))
+}
+
+// lookupEnv is os.LookupEnv, with the home folder that the account has where
+// HOME does not say: systemd sets it for services with User= only, so not for
+// the kubelet (systemd.exec(5)). Docker looks for its config.json likewise.
+func lookupEnv(name string) (value string, set bool) {
+	value, set = os.LookupEnv(name)
+	if name == "HOME" && value == "" {
+		if account, err := user.Current(); err == nil {
+			return account.HomeDir, account.HomeDir != ""
+		}
+	}
+	return value, set
 }
 
 // Exit codes. Scripts rely on them.

@@ -12,8 +12,9 @@ import (
 )
 
 const (
-	groupPeople = "people"
-	groupDocker = "docker"
+	groupPeople     = "people"
+	groupDocker     = "docker"
+	groupKubernetes = "kubernetes"
 )
 
 // newRoot builds the command line.
@@ -44,7 +45,8 @@ Log in once; from then on Docker is handed a fresh token whenever it asks.`,
 	root.SetIn(sys.stdin)
 	root.SetOut(sys.stdout)
 	root.SetErr(sys.stderr)
-	root.AddGroup(&cobra.Group{ID: groupPeople, Title: "Commands:"}, &cobra.Group{ID: groupDocker, Title: "Called by Docker:"})
+	root.AddGroup(&cobra.Group{ID: groupPeople, Title: "Commands:"}, &cobra.Group{ID: groupDocker, Title: "Called by Docker:"},
+		&cobra.Group{ID: groupKubernetes, Title: "Called by Kubernetes:"})
 	for _, cmd := range []*cobra.Command{
 		sys.newLogin(), sys.newLogout(), sys.newStatus(), sys.newDoctor(), sys.newToken(),
 		sys.newContext(), sys.newConfigure(), sys.newUnconfigure(),
@@ -55,6 +57,9 @@ Log in once; from then on Docker is handed a fresh token whenever it asks.`,
 	for _, verb := range verbs {
 		root.AddCommand(sys.newVerb(verb))
 	}
+	kubelet := sys.newKubelet()
+	kubelet.GroupID = groupKubernetes
+	root.AddCommand(kubelet)
 	return root
 }
 
