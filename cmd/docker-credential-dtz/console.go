@@ -8,14 +8,17 @@ import (
 	"unicode"
 )
 
-// console is what the copies of a system share about its standard error: how
-// much is wanted there, and the line that moves on it.
+// console is what the copies of a system share: how much is wanted on standard
+// error, what its last line is, and how to end it all.
 type console struct {
-	quiet   bool // --quiet
-	verbose bool // --verbose
+	quiet     bool   // --quiet
+	verbose   bool   // --verbose
+	interrupt func() // as Ctrl-C does, where that is a key and no signal
 
 	mu     sync.Mutex
 	moving bool // the last line is progress, to be written over
+	asking bool // the last line is a prompt, to be left as it is
+	raw    bool // the terminal needs carriage returns
 }
 
 // say writes a line for a person, unless --quiet is given.
@@ -41,17 +44,44 @@ func (sys system) trace(format string, args ...any) {
 	sys.writeLine(sys.styleFor(sys.stderr).dim("* " + oneLine(fmt.Sprintf(format, args...))))
 }
 
-// writeLine writes to standard error, in place of the line that moves there.
+// writeLine writes a line to standard error: in place of one that moves there,
+// below a prompt.
 func (sys system) writeLine(line string) {
+	newline := "\n"
 	if c := sys.console; c != nil {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		if c.moving {
-			c.moving = false
-			line = eraseLine + line
+		if c.raw {
+			newline = "\r\n"
 		}
+		switch {
+		case c.moving:
+			line = eraseLine + line
+		case c.asking && line != "":
+			line = newline + line
+		}
+		c.moving, c.asking = false, false
 	}
-	_, _ = io.WriteString(sys.stderr, line+"\n")
+	_, _ = io.WriteString(sys.stderr, line+newline)
+}
+
+// prompt leaves the cursor behind text, for the answer.
+func (sys system) prompt(text string, raw bool) {
+	c := sys.console
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.asking, c.raw = true, raw
+	_, _ = io.WriteString(sys.stderr, text)
+}
+
+// answered notes that the terminal is cooked again, and whether the answer has
+// ended the prompt's line.
+func (sys system) answered(ended bool) {
+	c := sys.console
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.raw = false
+	c.asking = c.asking && !ended
 }
 
 // oneLine replaces control characters.

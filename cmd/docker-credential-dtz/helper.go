@@ -46,7 +46,9 @@ func (sys system) serveDocker(interrupted context.Context, verb string) int {
 		fmt.Fprintf(sys.stderr, "%s: %s is called by Docker and reads an address on standard input\nhint: to see a token, run %q\n", program, verb, program+" token")
 		return exitUsage
 	}
-	answer, err := inTime(ctx, func(ctx context.Context) (string, error) { return sys.handle(ctx, verb) })
+	answer, err := inTime(ctx, func(ctx context.Context, asked chan<- config.Address) (string, error) {
+		return sys.handle(ctx, verb, asked)
+	})
 	if err == nil {
 		_, _ = io.WriteString(sys.stdout, answer)
 		if note != "" {
@@ -78,15 +80,17 @@ func (sys system) serveDocker(interrupted context.Context, verb string) int {
 
 // inTime computes the whole answer before a byte of it is written, and ends with
 // ctx whatever handle waits for: an input that does not end, a named pipe in
-// place of a file.
-func inTime(ctx context.Context, handle func(context.Context) (string, error)) (string, error) {
+// place of a file. Once handle knows the address that it is asked about, it
+// sends it, for the error of an answer that comes too late.
+func inTime(ctx context.Context, handle func(ctx context.Context, asked chan<- config.Address) (string, error)) (string, error) {
 	type result struct {
 		text string
 		err  error
 	}
 	done := make(chan result, 1)
+	asked := make(chan config.Address, 1)
 	go func() {
-		text, err := handle(ctx)
+		text, err := handle(ctx, asked)
 		done <- result{text, err}
 	}()
 	select {
@@ -99,11 +103,16 @@ func inTime(ctx context.Context, handle func(context.Context) (string, error)) (
 	case r := <-done:
 		return r.text, r.err
 	case <-time.After(200 * time.Millisecond):
-		return "", errors.New("no answer in time; DTZ_TIMEOUT sets how long it may take")
 	}
+	late := &session.Error{Outcome: session.Unreachable, What: "no answer in time", Remedy: "DTZ_TIMEOUT sets how long it may take"}
+	select {
+	case late.Address = <-asked:
+	default: // the address itself has not come yet
+	}
+	return "", late
 }
 
-func (sys system) handle(ctx context.Context, verb string) (string, error) {
+func (sys system) handle(ctx context.Context, verb string, asked chan<- config.Address) (string, error) {
 	var input []byte
 	if verb != credentials.ActionList && verb != credentials.ActionVersion {
 		var err error
@@ -118,7 +127,7 @@ func (sys system) handle(ctx context.Context, verb string) (string, error) {
 	}
 	credentials.Name, credentials.Package, credentials.Version = program, "github.com/DownToZero-Cloud/"+program, buildVersion()
 	var out bytes.Buffer
-	h := dockerHelper{ctx, sys, sys.session(patienceForDocker)}
+	h := dockerHelper{ctx, sys, sys.session(patienceForDocker), asked}
 	err := credentials.HandleCommand(h, verb, bytes.NewReader(input), &out)
 	return out.String(), err
 }
@@ -140,6 +149,7 @@ type dockerHelper struct {
 	ctx     context.Context
 	sys     system
 	session *session.Session
+	asked   chan<- config.Address // as inTime has it
 }
 
 // Get answers docker pull, push and all the rest.
@@ -148,6 +158,7 @@ func (h dockerHelper) Get(serverURL string) (username, password string, err erro
 	if err != nil {
 		return "", "", &session.Error{Outcome: session.NotOurs}
 	}
+	h.asked <- address
 	cred, err := h.session.Credential(h.ctx, session.Request{Address: address})
 	if err != nil {
 		return "", "", err
@@ -165,6 +176,7 @@ func (h dockerHelper) Add(creds *credentials.Credentials) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", oauth.Clean(creds.ServerURL), err)
 	}
+	h.asked <- address
 	newStore, err := h.sys.newStore(h.session.HasStore(store.FileName))
 	if err != nil && !errors.Is(err, errNotOptedIn) {
 		return err
@@ -182,6 +194,7 @@ func (h dockerHelper) Delete(serverURL string) error {
 	if err != nil {
 		return nil // nothing of it is here
 	}
+	h.asked <- address
 	note, err := h.session.Erase(h.ctx, address)
 	if note != "" {
 		h.sys.warn(note)

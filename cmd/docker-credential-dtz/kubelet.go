@@ -83,7 +83,7 @@ type kubeletAuth struct {
 	Password string `json:"password"`
 }
 
-func (sys system) answerKubelet(ctx context.Context) (string, error) {
+func (sys system) answerKubelet(ctx context.Context, asked chan<- config.Address) (string, error) {
 	input, err := sys.readInput(maxKubeletRequest)
 	if err != nil {
 		return "", err
@@ -98,6 +98,7 @@ func (sys system) answerKubelet(ctx context.Context) (string, error) {
 	}
 	registry := registryOf(image)
 	if address, err := config.ParseAddress(registry); err == nil {
+		asked <- address
 		cred, err := sys.session(patienceForDocker).Credential(ctx, session.Request{Address: address})
 		var e *session.Error
 		switch {

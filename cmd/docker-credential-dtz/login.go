@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -86,12 +85,10 @@ func completeNothing(cmd *cobra.Command, flags ...string) {
 func (sys system) login(ctx context.Context, o loginOptions) error {
 	switch {
 	case o.passwordStdin && o.username == "":
-		return usagef("--password-stdin needs --username")
+		return withHint(usagef("--password-stdin needs --username"), "add --username NAME")
 	case !o.passwordStdin && !o.apiKeyStdin && !o.web && !sys.interactive():
-		return &hintError{
-			usagef("nobody can be asked for a password: this is no terminal"),
-			"use --username NAME --password-stdin, or --api-key-stdin; a pipeline needs no login but DTZ_API_KEY",
-		}
+		return withHint(usagef("nobody can be asked for a password: standard input is no terminal"),
+			"use --username NAME --password-stdin, or --api-key-stdin; a pipeline needs no login but DTZ_API_KEY")
 	}
 	if err := o.webOptions.check(); err != nil {
 		return err
@@ -115,7 +112,7 @@ func (sys system) login(ctx context.Context, o loginOptions) error {
 	if err := sys.agree(ctx, s, place, addresses, o.yes); err != nil {
 		return err
 	}
-	if err := s.Probe(ctx, place); err != nil {
+	if err := sys.probe(ctx, s, place); err != nil {
 		return fmt.Errorf("logging in: %w", err)
 	}
 	client, err := s.Client(place)
@@ -131,7 +128,9 @@ func (sys system) login(ctx context.Context, o loginOptions) error {
 	if err != nil {
 		return err
 	}
+	done := sys.waitBriefly(ctx, "Saving the login")
 	notes, err := s.SignIn(ctx, place, made.login, addresses)
+	done()
 	if err != nil {
 		err = undone(fmt.Errorf("saving the login: %w", err), made.undo())
 	}
@@ -141,6 +140,7 @@ func (sys system) login(ctx context.Context, o loginOptions) error {
 	if err != nil {
 		return err
 	}
+	sys.trace("the login is kept in %s", strings.Join(s.Where(place), " and "))
 	for _, note := range notes {
 		sys.warn(note)
 	}
@@ -152,6 +152,13 @@ func (sys system) login(ctx context.Context, o loginOptions) error {
 	return sys.afterLogin(s, place, made.login, addresses, o.noConfigure)
 }
 
+// probe tries the store before anything is asked in vain. A keychain that is
+// locked asks for its password then.
+func (sys system) probe(ctx context.Context, s *session.Session, place config.Login) error {
+	defer sys.waitBriefly(ctx, "Waiting for the keychain, which may be asking for its password")()
+	return s.Probe(ctx, place)
+}
+
 // loginStore is the store of a new login: what DTZ_STORE and the flag say.
 func (sys system) loginStore(insecure, before bool) (string, error) {
 	name, err := sys.newStore(insecure || before)
@@ -159,9 +166,9 @@ func (sys system) loginStore(insecure, before bool) (string, error) {
 	case errors.Is(err, errNotOptedIn):
 		return "", withHint(err, "if that is what you want, run %q", program+" login --insecure-storage")
 	case err != nil:
-		return "", &usageError{err}
+		return "", withHint(&usageError{err}, "set it to keychain or to file, or unset it")
 	case insecure && sys.getenv("DTZ_STORE") == store.KeychainName:
-		return "", usagef("DTZ_STORE=keychain and --insecure-storage contradict each other")
+		return "", withHint(usagef("DTZ_STORE=keychain and --insecure-storage contradict each other"), "leave one of them out")
 	case insecure:
 		name = store.FileName
 	}
@@ -179,17 +186,16 @@ func (sys system) agree(ctx context.Context, s *session.Session, place config.Lo
 			continue
 		}
 		if !sys.interactive() {
-			return &hintError{
+			return withHint(
 				usagef("%s is not the platform's registry, and whoever runs it can act as you with the tokens it is given", address),
-				"if you trust it, add --yes",
-			}
+				"if you trust it, add --yes")
 		}
 		yes, err := sys.confirm(ctx, fmt.Sprintf("Whoever runs %s can act as you with the tokens it is given. Do you trust it?", address))
 		if err != nil {
 			return err
 		}
 		if !yes {
-			return fmt.Errorf("%s is not served; nothing was changed", address)
+			return withHint(fmt.Errorf("%s is not served; nothing was changed", address), "answer y, or add --yes")
 		}
 	}
 	return nil
@@ -211,6 +217,7 @@ func (sys system) authenticate(ctx context.Context, client *oauth.Client, o logi
 		if err != nil {
 			return made{}, err
 		}
+		defer sys.waitBriefly(ctx, waitingForIdentity)()
 		got, err := client.APIKey(ctx, key, o.context)
 		if err != nil {
 			return made{}, explainIdentity(err)
@@ -221,17 +228,36 @@ func (sys system) authenticate(ctx context.Context, client *oauth.Client, o logi
 	if err != nil {
 		return made{}, err
 	}
+	defer sys.waitBriefly(ctx, waitingForIdentity)()
 	got, err := client.Password(ctx, username, password)
-	if err == nil && o.context != "" && !platform.SameContext(o.context, got.Claims.Context) {
-		got, err = client.Refresh(ctx, got.Access, o.context)
-	}
 	if err != nil {
 		return made{}, explainIdentity(err)
+	}
+	if o.context != "" && !platform.SameContext(o.context, got.Claims.Context) {
+		own := got.Claims
+		if got, err = client.Refresh(ctx, got.Access, o.context); err != nil {
+			return made{}, explainContext(err, o.context, own)
+		}
 	}
 	if o.keep {
 		return sys.keepKey(ctx, client, username, got)
 	}
 	return made{login: session.FromToken(store.Password, username, got), undo: nothing}, nil
+}
+
+const waitingForIdentity = "Waiting for the identity service"
+
+// explainContext says which contexts there are to one who was refused another.
+func explainContext(err error, wanted string, own oauth.Claims) error {
+	answer, ok := errors.AsType[*oauth.Error](err)
+	if !ok || !answer.Refused() {
+		return err
+	}
+	mine := own.Contexts
+	if len(mine) == 0 { // an older token names none but its own
+		mine = []string{own.Context}
+	}
+	return withHint(fmt.Errorf("working in context %s: %w", oauth.Clean(wanted), err), "you may use %s", oauth.Clean(strings.Join(mine, ", ")))
 }
 
 // undone is an error and what went wrong when what it left behind was taken
@@ -277,88 +303,22 @@ func (sys system) askPassword(ctx context.Context, o loginOptions) (username str
 	}
 	username = o.username
 	if username == "" {
-		if username, err = sys.askLine(ctx, "DTZ user name: "); err != nil {
+		username, err = sys.askLine(ctx, "DTZ user name: ")
+		if err == nil && username == "" {
+			err = errNoAnswer
+		}
+		if err != nil {
 			return "", "", fmt.Errorf("reading the user name: %w", err)
 		}
 	}
-	if password, err = sys.askSecret(ctx, "Password (not shown): "); err != nil {
+	password, err = sys.askSecret(ctx, "Password (not shown): ")
+	if err == nil && password == "" {
+		err = errNoAnswer
+	}
+	if err != nil {
 		return "", "", fmt.Errorf("reading the password: %w", err)
 	}
-	if username == "" || password == "" {
-		return "", "", errors.New("logging in: user name and password must not be empty")
-	}
 	return username, password, nil
-}
-
-// explainIdentity adds the remedy to what the identity service answered.
-func explainIdentity(err error) error {
-	var answer *oauth.Error
-	switch {
-	case !errors.As(err, &answer):
-		return err
-	case answer.Refused():
-		return withHint(err, "check what you typed; DTZ_IDENTITY_URL chooses another identity service")
-	case answer.Unreachable():
-		return withHint(err, "check the network, HTTPS_PROXY and DTZ_IDENTITY_URL, and try again")
-	}
-	return err
-}
-
-// afterLogin sets Docker up, last, so that Docker is never pointed at a helper
-// with nothing to give, and says what has come of it.
-func (sys system) afterLogin(s *session.Session, place config.Login, login *store.Login, addresses []config.Address, noConfigure bool) error {
-	sys.say("Logged in as %s in context %s%s.", who(login), login.Context, roleNote(login))
-	sys.say("The login lies in %s.", strings.Join(s.Where(place), " and "))
-	sys.say("%s", lasts(login))
-	next := fmt.Sprintf("Next: docker push %s/IMAGE", addresses[0])
-	if noConfigure {
-		sys.say("Docker's config.json was left alone. Next: %s configure", program)
-	} else if err := sys.configureDocker(addresses, false); err != nil {
-		return fmt.Errorf("logged in, but %w", err)
-	} else {
-		sys.say("Docker uses it for %s. %s", join(addresses), next)
-	}
-	sys.sayOwnContexts(s.OwnContexts(place), nil)
-	sys.notePrecedence(s, addresses)
-	return nil
-}
-
-// who names a login's owner.
-func who(login *store.Login) string {
-	switch {
-	case login.User != "":
-		return fmt.Sprintf("%s (%s)", oauth.Clean(login.User), oauth.Clean(login.Subject))
-	default:
-		return oauth.Clean(login.Subject)
-	}
-}
-
-// hasRole reports whether the newest token of the login's context holds the
-// registry's role.
-func hasRole(login *store.Login) bool {
-	claims, err := oauth.ParseClaims(login.Token(login.Context).Access.Reveal())
-	return err == nil && platform.HasRole(claims.Roles, platform.RegistryRole, login.Context)
-}
-
-func roleNote(login *store.Login) string {
-	if hasRole(login) {
-		return ", with the registry's role"
-	}
-	return ", WITHOUT the registry's role " + platform.RoleFor(platform.RegistryRole, login.Context) + ": the registry will refuse you"
-}
-
-func lasts(login *store.Login) string {
-	switch login.Method {
-	case store.KeptKey:
-		return fmt.Sprintf("It lasts until you log out: the API key %q was made for it.", login.Alias)
-	case store.APIKey:
-		return "It lasts as long as the API key."
-	}
-	life := login.Newest().Lifetime
-	if life > time.Hour {
-		life = life.Round(time.Minute) // seconds were lost on the way
-	}
-	return fmt.Sprintf("Unused, it ends after %s; each use renews it. To outlast a weekend: %s login --keep", session.InWords(life), program)
 }
 
 func join[T ~string](list []T) string {

@@ -12,9 +12,7 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the program at once
-	os.Exit(run(ctx, os.Args[1:], system{
+	os.Exit(run(untilSignal(), os.Args[1:], system{
 		stdin:  os.Stdin,
 		stdout: os.Stdout,
 		stderr: os.Stderr,
@@ -34,6 +32,14 @@ func lookupEnv(name string) (value string, set bool) {
 		}
 	}
 	return value, set
+}
+
+// untilSignal is a context that ends with the first Ctrl-C or SIGTERM. A second
+// ends the program at once.
+func untilSignal() context.Context {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	return ctx
 }
 
 // Exit codes. Scripts rely on them.

@@ -1,13 +1,11 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
 	"net/http/httptest"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -28,10 +26,7 @@ var update = flag.Bool("update", false, "write the outputs that scripts expect")
 func TestMain(m *testing.M) {
 	testscript.Main(withKeychain{m}, map[string]func(){
 		program: func() {
-			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-			code := run(ctx, os.Args[1:], testSystem())
-			stop()
-			os.Exit(code)
+			os.Exit(run(untilSignal(), os.Args[1:], testSystem()))
 		},
 		// What the program opens a browser with on Linux, and who sits before it.
 		"xdg-open": openBrowserWindow,

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -19,7 +18,9 @@ const (
 
 // newRoot builds the command line.
 func (sys system) newRoot() *cobra.Command {
-	sys.console = &console{}
+	if sys.console == nil {
+		sys.console = &console{}
+	}
 	root := &cobra.Command{
 		Use:   program,
 		Short: "Log in to DownToZero once, and Docker always gets a fresh token",
@@ -96,6 +97,9 @@ func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 // serveTerminal runs the command line and returns the exit code. Errors are
 // printed here and nowhere else.
 func (sys system) serveTerminal(ctx context.Context, args []string) int {
+	ctx, interrupt := context.WithCancel(ctx)
+	defer interrupt()
+	sys.console = &console{interrupt: interrupt}
 	root := sys.newRoot()
 	root.SetArgs(args)
 	started := false
@@ -111,7 +115,10 @@ func (sys system) serveTerminal(ctx context.Context, args []string) int {
 	case errors.As(err, &exit):
 		return int(exit)
 	case ctx.Err() != nil:
-		if unrevoked := (*session.UnrevokedError)(nil); errors.As(err, &unrevoked) {
+		if isTerminal(sys.stderr) {
+			sys.writeLine("") // behind a prompt, and the ^C that terminals echo
+		}
+		if _, unrevoked := errors.AsType[*session.UnrevokedError](err); unrevoked {
 			sys.complain(err) // else nobody knows that a key is still valid
 		}
 		return exitInterrupted
@@ -126,14 +133,6 @@ func (sys system) serveTerminal(ctx context.Context, args []string) int {
 	return exitFailure
 }
 
-// complain prints an error and its remedy.
-func (sys system) complain(err error) {
-	sys.warn(printable(err))
-	if hint := hintOf(err); hint != "" {
-		sys.writeLine("hint: " + oneLine(hint))
-	}
-}
-
 // noteStart makes cmd, and those below it, say when one begins: errors before
 // that are of the command line.
 func noteStart(cmd *cobra.Command, started *bool) {
@@ -146,26 +145,4 @@ func noteStart(cmd *cobra.Command, started *bool) {
 	for _, sub := range cmd.Commands() {
 		noteStart(sub, started)
 	}
-}
-
-// printable is an error's text without its remedy, which becomes the hint.
-func printable(err error) string {
-	text := err.Error()
-	var e *session.Error
-	if errors.As(err, &e) && e.Remedy != "" {
-		text = strings.TrimSuffix(text, "; "+e.Remedy)
-	}
-	return text
-}
-
-func hintOf(err error) string {
-	var h *hintError
-	if errors.As(err, &h) {
-		return h.hint
-	}
-	var e *session.Error
-	if errors.As(err, &e) {
-		return e.Remedy
-	}
-	return ""
 }

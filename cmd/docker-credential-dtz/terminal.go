@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/term"
 
@@ -16,30 +17,9 @@ import (
 
 // Terminal rules: results go to standard output, all else to standard error.
 // Errors read «program: what failed: why», and on a second line «hint: …» what
-// mends it. Nothing is asked where nobody can answer.
-
-// hintError is an error with its remedy.
-type hintError struct {
-	err  error
-	hint string
-}
-
-func (e *hintError) Error() string { return e.err.Error() }
-func (e *hintError) Unwrap() error { return e.err }
-
-func withHint(err error, format string, args ...any) error {
-	return &hintError{err, fmt.Sprintf(format, args...)}
-}
-
-// usageError is a command line that cannot be carried out as it stands.
-type usageError struct{ err error }
-
-func (e *usageError) Error() string { return e.err.Error() }
-func (e *usageError) Unwrap() error { return e.err }
-
-func usagef(format string, args ...any) error {
-	return &usageError{fmt.Errorf(format, args...)}
-}
+// mends it. Nothing is asked where nobody can answer. Colours, symbols and
+// lines that move are for terminals. However the program ends, the terminal is
+// as it was, and the cursor at the beginning of a line.
 
 func isTerminal(stream any) bool {
 	f, ok := stream.(*os.File)
@@ -49,57 +29,123 @@ func isTerminal(stream any) bool {
 // interactive reports whether somebody can be asked.
 func (sys system) interactive() bool { return isTerminal(sys.stdin) }
 
+// errNoAnswer is Ctrl-D, or a terminal that has gone, in place of an answer.
+var errNoAnswer = errors.New("no answer was given")
+
 // askLine asks for a line of text.
 func (sys system) askLine(ctx context.Context, prompt string) (string, error) {
-	fmt.Fprint(sys.stderr, prompt)
-	return sys.untilInterrupt(ctx, func() (string, error) {
+	sys.prompt(prompt, false)
+	line, err := await(ctx, func() (string, error) {
 		line, err := bufio.NewReader(io.LimitReader(sys.stdin, maxSecret)).ReadString('\n')
 		if errors.Is(err, io.EOF) && line != "" {
 			err = nil
 		}
 		return strings.TrimRight(line, "\r\n"), err
 	})
+	sys.answered(err == nil)
+	if errors.Is(err, io.EOF) {
+		err = errNoAnswer
+	}
+	return line, err
 }
 
-// askSecret asks for a line that is not shown.
+// askSecret asks for a line that is not shown. The terminal is in raw mode
+// meanwhile: x/term's ReadPassword would leave the echo off after Ctrl-C, or
+// after a Ctrl-C that came while it was turning it off.
 func (sys system) askSecret(ctx context.Context, prompt string) (secret.String, error) {
-	fmt.Fprint(sys.stderr, prompt)
-	line, err := sys.untilInterrupt(ctx, func() (string, error) {
-		line, err := term.ReadPassword(int(sys.stdin.(*os.File).Fd()))
-		return string(line), err
-	})
-	fmt.Fprintln(sys.stderr)
-	return secret.String(line), err
-}
-
-// untilInterrupt waits for read or the end of ctx, and leaves the terminal as
-// it was: x/term would leave it without echo after Ctrl-C.
-func (sys system) untilInterrupt(ctx context.Context, read func() (string, error)) (string, error) {
 	fd := int(sys.stdin.(*os.File).Fd())
-	before, err := term.GetState(fd)
+	before, err := term.MakeRaw(fd)
 	if err != nil {
 		return "", err
 	}
+	sys.prompt(prompt, true)
+	line, err := await(ctx, func() (string, error) { return readHidden(sys.stdin) })
+	restored := term.Restore(fd, before)
+	sys.answered(false)
+	switch {
+	case errors.Is(err, errInterrupted):
+		sys.console.interrupt()
+		err = context.Canceled
+	case errors.Is(err, io.EOF):
+		err = errNoAnswer
+	case err == nil:
+		sys.writeLine("") // nobody has seen the answer end the line
+	}
+	return secret.String(line), errors.Join(err, restored)
+}
+
+// errInterrupted is Ctrl-C as a key.
+var errInterrupted = errors.New("interrupted")
+
+// Keys, as a terminal in raw mode sends them.
+const (
+	ctrlC         = 'C' - '@'
+	ctrlD         = 'D' - '@'
+	ctrlH         = 'H' - '@'
+	ctrlU         = 'U' - '@'
+	ctrlZ         = 'Z' - '@'
+	ctrlBackslash = '\\' - '@'
+	del           = 0x7f
+)
+
+// readHidden reads a line from a terminal in raw mode, and knows the keys that
+// the terminal's own line editing knows. It reads no byte too many: what comes
+// behind the line is for whoever asks next.
+func readHidden(r io.Reader) (string, error) {
+	var line []byte
+	for key := make([]byte, 1); len(line) <= maxSecret; {
+		if _, err := io.ReadFull(r, key); err != nil {
+			return "", err
+		}
+		switch key[0] {
+		case '\r', '\n':
+			return string(line), nil
+		case ctrlC, ctrlBackslash:
+			return "", errInterrupted
+		case ctrlD:
+			if len(line) == 0 {
+				return "", io.EOF
+			}
+			return string(line), nil
+		case ctrlH, del:
+			_, size := utf8.DecodeLastRune(line)
+			line = line[:len(line)-size]
+		case ctrlU:
+			line = line[:0]
+		case ctrlZ, 0:
+		default:
+			line = append(line, key[0])
+		}
+	}
+	return "", errTooLong
+}
+
+// await waits for work or the end of ctx. Work that does not end is left
+// behind; the process ends soon.
+func await[T any](ctx context.Context, work func() (T, error)) (T, error) {
 	type result struct {
-		line string
-		err  error
+		value T
+		err   error
 	}
 	done := make(chan result, 1)
 	go func() {
-		line, err := read()
-		done <- result{line, err}
+		value, err := work()
+		done <- result{value, err}
 	}()
 	select {
 	case r := <-done:
-		return r.line, r.err
+		return r.value, r.err
 	case <-ctx.Done():
-		return "", errors.Join(ctx.Err(), term.Restore(fd, before))
+		return *new(T), ctx.Err()
 	}
 }
 
 // confirm asks a question whose answer is no unless somebody says yes.
 func (sys system) confirm(ctx context.Context, question string) (bool, error) {
 	answer, err := sys.askLine(ctx, question+" [y/N] ")
+	if errors.Is(err, errNoAnswer) {
+		return false, nil
+	}
 	if err != nil {
 		return false, err
 	}
@@ -115,32 +161,38 @@ func cutLineBreak(text string) string {
 // maxSecret is more than any password or key, in bytes.
 const maxSecret = 64 << 10
 
+var errTooLong = errors.New("it is too long")
+
 // readSecret reads a password or key from standard input: one line, its line
-// break cut.
+// break cut. A person at a terminal is asked for it.
 func (sys system) readSecret(ctx context.Context, what string) (secret.String, error) {
-	type result struct {
-		data []byte
-		err  error
+	var text string
+	var err error
+	if sys.interactive() {
+		var typed secret.String
+		typed, err = sys.askSecret(ctx, strings.ToUpper(what[:1])+what[1:]+" (not shown): ")
+		text = typed.Reveal()
+	} else {
+		done := sys.waitBriefly(ctx, "Waiting for the "+what+" on standard input")
+		text, err = await(ctx, func() (string, error) {
+			data, err := io.ReadAll(io.LimitReader(sys.stdin, maxSecret+2))
+			return cutLineBreak(string(data)), err
+		})
+		done()
 	}
-	done := make(chan result, 1)
-	go func() {
-		data, err := io.ReadAll(io.LimitReader(sys.stdin, maxSecret+1))
-		done <- result{data, err}
-	}()
-	var r result
-	select {
-	case r = <-done:
-	case <-ctx.Done():
-		return "", ctx.Err()
-	}
-	text := cutLineBreak(string(r.data))
 	switch {
-	case r.err != nil:
-		return "", fmt.Errorf("reading the %s: %w", what, r.err)
-	case len(r.data) > maxSecret || strings.ContainsAny(text, "\n\x00"):
-		return "", fmt.Errorf("reading the %s: more than one line on standard input", what)
+	case err != nil:
+	case len(text) > maxSecret:
+		err = errTooLong
+	case strings.ContainsAny(text, "\n\x00"):
+		err = errors.New("more than one line on standard input")
+	case text == "" && sys.interactive():
+		err = errNoAnswer
 	case text == "":
-		return "", fmt.Errorf("reading the %s: standard input is empty", what)
+		err = withHint(errors.New("standard input is empty"), "send it through a pipe, or from a file: < FILE")
+	}
+	if err != nil {
+		return "", fmt.Errorf("reading the %s: %w", what, err)
 	}
 	return secret.String(text), nil
 }

@@ -11,20 +11,20 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/creack/pty"
 	"golang.org/x/sys/unix"
-
-	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/testenv"
 )
 
 // terminal is a person's, with the program in it.
 type terminal struct {
-	t   *testing.T
-	pty *os.File
-	cmd *exec.Cmd
+	t      *testing.T
+	pty    *os.File
+	cmd    *exec.Cmd
+	before unix.Termios
 
 	mu    sync.Mutex
 	shown bytes.Buffer
@@ -36,16 +36,39 @@ func startInTerminal(t *testing.T, env []string, args ...string) *terminal {
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Env = env
-	f, err := pty.Start(cmd)
+	return startCommandInTerminal(t, cmd)
+}
+
+// startCommandInTerminal gives the command the terminal for each stream that it
+// has not been given yet.
+func startCommandInTerminal(t *testing.T, cmd *exec.Cmd) *terminal {
+	t.Helper()
+	person, program, err := pty.Open()
 	if err != nil {
 		t.Fatal(err)
 	}
-	term := &terminal{t: t, pty: f, cmd: cmd}
-	t.Cleanup(func() { _ = f.Close() })
+	t.Cleanup(func() { _ = person.Close() })
+	term := &terminal{t: t, pty: person, cmd: cmd}
+	term.before = term.state()
+	if cmd.Stdin == nil {
+		cmd.Stdin = program
+	}
+	if cmd.Stdout == nil {
+		cmd.Stdout = program
+	}
+	if cmd.Stderr == nil {
+		cmd.Stderr = program
+	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	// Ours stays open until the end: with the last one closed, the state is gone.
+	t.Cleanup(func() { _ = program.Close() })
 	go func() {
 		buf := make([]byte, 4096)
 		for {
-			n, err := f.Read(buf)
+			n, err := person.Read(buf)
 			term.mu.Lock()
 			term.shown.Write(buf[:n])
 			term.mu.Unlock()
@@ -63,16 +86,24 @@ func (term *terminal) screen() string {
 	return term.shown.String()
 }
 
+// eventually waits until the terminal is as it should be.
+func (term *terminal) eventually(what string, is func(screen string) bool) {
+	term.t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if is(term.screen()) {
+			return
+		}
+	}
+	term.t.Fatalf("%s, and not %q", what, term.screen())
+}
+
 // waitFor waits until the terminal shows text, and is ready for an answer that
 // is not to be shown.
 func (term *terminal) waitFor(text string, echo bool) {
 	term.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if strings.Contains(term.screen(), text) && term.echoes() == echo {
-			return
-		}
-	}
-	term.t.Fatalf("the terminal does not show %q with echo %v: %q", text, echo, term.screen())
+	term.eventually("the terminal should show "+text, func(screen string) bool {
+		return strings.Contains(screen, text) && term.echoes() == echo
+	})
 }
 
 func (term *terminal) write(keys string) {
@@ -82,16 +113,20 @@ func (term *terminal) write(keys string) {
 	}
 }
 
-func (term *terminal) echoes() bool {
+func (term *terminal) state() unix.Termios {
+	term.t.Helper()
 	state, err := unix.IoctlGetTermios(int(term.pty.Fd()), unix.TCGETS)
 	if err != nil {
 		term.t.Fatal(err)
 	}
-	return state.Lflag&unix.ECHO != 0
+	return *state
 }
+
+func (term *terminal) echoes() bool { return term.state().Lflag&unix.ECHO != 0 }
 
 // exitCode waits for the program's end.
 func (term *terminal) exitCode() int {
+	term.t.Helper()
 	err := term.cmd.Wait()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
@@ -100,45 +135,13 @@ func (term *terminal) exitCode() int {
 	return term.cmd.ProcessState.ExitCode()
 }
 
-func TestPasswordIsNotShown(t *testing.T) {
-	testenv.Need(t, "keychain")
-	p := newPlace(t)
-	term := startInTerminal(t, p.env, "login", "--registry", "127.0.0.1:5000", "--yes")
-	term.waitFor("DTZ user name: ", true)
-	term.write(testUser + "\n")
-	term.waitFor("Password (not shown): ", false)
-	term.write(testPassword + "\n")
-	term.waitFor("Logged in as ", true)
-	if code := term.exitCode(); code != exitOK {
-		t.Errorf("exit code %d: %s", code, term.screen())
+// checkRestored checks that a shell could go on in the terminal.
+func (term *terminal) checkRestored() {
+	term.t.Helper()
+	if after := term.state(); after != term.before {
+		term.t.Errorf("the terminal's state was %+v and is %+v", term.before, after)
 	}
-	if strings.Contains(term.screen(), testPassword) {
-		t.Errorf("the password is shown: %q", term.screen())
-	}
-}
-
-func TestInterruptRestoresTheTerminal(t *testing.T) {
-	testenv.Need(t, "keychain")
-	p := newPlace(t)
-	for _, at := range []struct {
-		prompt string
-		echo   bool
-		args   []string
-	}{
-		{"DTZ user name: ", true, nil},
-		{"Password (not shown): ", false, []string{"--username", testUser}},
-	} {
-		term := startInTerminal(t, p.env, append([]string{"login", "--registry", "127.0.0.1:5000", "--yes"}, at.args...)...)
-		term.waitFor(at.prompt, at.echo)
-		term.write("\x03")
-		if code := term.exitCode(); code != exitInterrupted {
-			t.Errorf("Ctrl-C at %q: exit code %d, want %d", at.prompt, code, exitInterrupted)
-		}
-		if !term.echoes() {
-			t.Errorf("Ctrl-C at %q leaves the terminal without echo", at.prompt)
-		}
-	}
-	if calls := p.service.Calls("/token/auth"); calls != 0 {
-		t.Errorf("%d calls to the identity service", calls)
-	}
+	term.eventually("the cursor should be at the beginning of a line", func(screen string) bool {
+		return strings.HasSuffix(screen, "\n")
+	})
 }

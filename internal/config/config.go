@@ -74,6 +74,9 @@ func builtin() *Config {
 	}}
 }
 
+// ErrUnusable is what a file that is there and cannot be used ends in.
+var ErrUnusable = errors.New("reading bindings")
+
 // Load reads the file at path. Where there is none, or path is empty, the platform's registry is
 // bound to the platform's identity service. A file that cannot be understood is
 // an error that names it: guessing could send a token to the wrong place.
@@ -83,16 +86,16 @@ func Load(path string) (*Config, error) {
 		return builtin(), nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading bindings: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrUnusable, err)
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxSize+1))
 	if err != nil {
-		return nil, fmt.Errorf("reading bindings: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrUnusable, err)
 	}
 	c, err := decode(data)
 	if err != nil {
-		return nil, fmt.Errorf("reading bindings: %s: %w", path, err)
+		return nil, fmt.Errorf("%w: %s: %w", ErrUnusable, path, err)
 	}
 	return c, nil
 }

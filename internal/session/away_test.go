@@ -245,6 +245,7 @@ func TestInWords(t *testing.T) {
 		119*time.Minute + time.Second: "119 minutes",
 		47 * time.Hour:                "47 hours",
 		49 * time.Hour:                "2 days",
+		24*time.Hour - time.Second:    "24 hours", // a day's token, a moment after its receipt
 	} {
 		if got := InWords(d); got != want {
 			t.Errorf("InWords(%v) = %q, want %q", d, got, want)

@@ -68,6 +68,9 @@ func FromEnv(lookup func(string) (string, bool)) Environment {
 	return e
 }
 
+// ErrIdentityURL is what a DTZ_IDENTITY_URL that cannot be used ends in.
+var ErrIdentityURL = errors.New("DTZ_IDENTITY_URL")
+
 // IdentityURL is the identity service of the environment's credentials and of
 // new logins: DTZ_IDENTITY_URL, else the platform's.
 func (e Environment) IdentityURL() (string, error) {
@@ -76,7 +79,7 @@ func (e Environment) IdentityURL() (string, error) {
 	}
 	url, err := oauth.CheckBaseURL(e.identityURL)
 	if err != nil {
-		return "", fmt.Errorf("DTZ_IDENTITY_URL: %w", err)
+		return "", fmt.Errorf("%w: %w", ErrIdentityURL, err)
 	}
 	return url, nil
 }

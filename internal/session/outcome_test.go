@@ -220,7 +220,7 @@ func TestWithoutHomeOnlyTheEnvironmentServes(t *testing.T) {
 		return s
 	}
 	_, err := homeless().Credential(w.ctx(), Request{Address: registry})
-	wantError(t, err, NotLoggedIn, `cr.dtz.rocks: not logged in; run "docker-credential-dtz login"`)
+	wantError(t, err, NotLoggedIn, `cr.dtz.rocks: not logged in; set HOME, or DTZ_API_KEY for a pipeline`)
 	cred, err := homeless("DTZ_API_KEY="+w.apiKey(alice).Reveal()).Credential(w.ctx(), Request{Address: registry})
 	if err != nil {
 		t.Fatal(err)

@@ -73,7 +73,7 @@ func (s *Session) Pick(profile string) (config.Login, error) {
 		}
 	}
 	if len(found) == 0 {
-		return config.Login{}, &Error{Outcome: NotLoggedIn, What: "not logged in" + s.Env.emptyNote(), Remedy: Run(loginCommand("", profile))}
+		return config.Login{}, &Error{Outcome: NotLoggedIn, What: "not logged in" + s.Env.emptyNote(), Remedy: s.loginRemedy("", profile)}
 	}
 	return found[0], nil
 }

@@ -176,7 +176,7 @@ func InWords(d time.Duration) string {
 		name   string
 	}{{24 * time.Hour, "day"}, {time.Hour, "hour"}, {time.Minute, "minute"}} {
 		if d >= 2*unit.length { // 24 hours say more than 1 day
-			return fmt.Sprintf("%d %ss", d/unit.length, unit.name)
+			return fmt.Sprintf("%d %ss", d.Round(unit.length)/unit.length, unit.name)
 		}
 	}
 	if s := int(max(d, 0) / time.Second); s != 1 {

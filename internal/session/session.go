@@ -121,7 +121,7 @@ func notOurs(address config.Address) *Error {
 func (s *Session) fromBinding(ctx context.Context, r Request, conf *config.Config, b config.Binding, bound bool) (*Credential, error) {
 	place, loggedIn := conf.Place(b.Identity, b.Profile)
 	if !bound || !loggedIn {
-		return nil, &Error{Outcome: NotLoggedIn, What: "not logged in" + s.Env.emptyNote(), Remedy: Run(loginCommand(r.Address, b.Profile))}
+		return nil, &Error{Outcome: NotLoggedIn, What: "not logged in" + s.Env.emptyNote(), Remedy: s.loginRemedy(r.Address, b.Profile)}
 	}
 	contextID := first(r.Context, b.Context)
 	cred, err := s.Login(ctx, place, contextID)
@@ -169,7 +169,7 @@ type loginAt struct {
 
 func (s *Session) open(place config.Login) (*loginAt, error) {
 	if s.StateDir == "" {
-		return nil, &Error{Outcome: Misconfigured, What: config.ErrNoHome.Error(), Remedy: "set HOME, or DTZ_API_KEY for a pipeline"}
+		return nil, &Error{Outcome: Misconfigured, What: config.ErrNoHome.Error(), Remedy: remedyHome}
 	}
 	st, err := s.Store(place.Store)
 	if err != nil {
@@ -269,6 +269,17 @@ func loginCommand(address config.Address, profile string) string {
 	}
 	return command
 }
+
+// loginRemedy is what mends a missing login for an address: that command, unless
+// there is no home for a login.
+func (s *Session) loginRemedy(address config.Address, profile string) string {
+	if s.StateDir == "" {
+		return remedyHome
+	}
+	return Run(loginCommand(address, profile))
+}
+
+const remedyHome = "set HOME, or DTZ_API_KEY for a pipeline"
 
 // Run is a remedy that is a command.
 func Run(command string) string { return fmt.Sprintf("run %q", command) }

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"runtime"
+	"strings"
+
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/config"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/oauth"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/session"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/store"
+)
+
+// hintError is an error with its remedy.
+type hintError struct {
+	err  error
+	hint string
+}
+
+func (e *hintError) Error() string { return e.err.Error() }
+func (e *hintError) Unwrap() error { return e.err }
+
+func withHint(err error, format string, args ...any) error {
+	return &hintError{err, fmt.Sprintf(format, args...)}
+}
+
+// usageError is a command line that cannot be carried out as it stands.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+func usagef(format string, args ...any) error {
+	return &usageError{fmt.Errorf(format, args...)}
+}
+
+// complain prints an error and its remedy.
+func (sys system) complain(err error) {
+	sys.warn(printable(err))
+	if hint := hintOf(err); hint != "" {
+		sys.writeLine("hint: " + oneLine(hint))
+	}
+}
+
+// printable is an error's text without its remedy, which becomes the hint.
+func printable(err error) string {
+	text := err.Error()
+	if e, ok := errors.AsType[*session.Error](err); ok && e.Remedy != "" {
+		text = strings.TrimSuffix(text, "; "+e.Remedy)
+	}
+	return text
+}
+
+// hintOf is the remedy that an error brings, else one that its cause has
+// wherever it turns up. Empty: there is none.
+func hintOf(err error) string {
+	if h, ok := errors.AsType[*hintError](err); ok {
+		return h.hint
+	}
+	if e, ok := errors.AsType[*session.Error](err); ok && e.Remedy != "" {
+		return e.Remedy
+	}
+	if answer, ok := errors.AsType[*oauth.Error](err); ok {
+		return hintOfIdentity(answer)
+	}
+	if away, ok := errors.AsType[*store.UnavailableError](err); ok && away.Store == store.KeychainName {
+		return "unlock it and try again"
+	}
+	switch {
+	case errors.Is(err, config.ErrNoHome):
+		return "set " + homeVariable()
+	case errors.Is(err, session.ErrIdentityURL):
+		return "mend or unset it"
+	case errors.Is(err, errNoAnswer):
+		return "nothing was changed; run it again"
+	case errors.Is(err, fs.ErrPermission):
+		return "see to it that you may read and write there, and try again"
+	case errors.Is(err, config.ErrUnusable):
+		return "mend or remove that file"
+	case errors.Is(err, context.DeadlineExceeded):
+		return "try again; DTZ_TIMEOUT sets how long it may take"
+	}
+	return ""
+}
+
+// explainIdentity adds the remedy where the identity service refused what a
+// person has just given.
+func explainIdentity(err error) error {
+	if answer, ok := errors.AsType[*oauth.Error](err); ok && answer.Refused() {
+		return withHint(err, "check what you typed; DTZ_IDENTITY_URL chooses another identity service")
+	}
+	return err
+}
+
+func hintOfIdentity(answer *oauth.Error) string {
+	switch {
+	case errors.As(answer, new(*tls.CertificateVerificationError)):
+		return "if a proxy of yours opens TLS, let SSL_CERT_FILE name its certificate"
+	case errors.Is(answer, context.DeadlineExceeded):
+		return "check the network, HTTPS_PROXY and DTZ_IDENTITY_URL; DTZ_TIMEOUT sets how long an answer may take"
+	case answer.Unreachable():
+		return "check the network, HTTPS_PROXY and DTZ_IDENTITY_URL, and try again"
+	case answer.Status != 0 && !answer.Refused():
+		return "check that DTZ_IDENTITY_URL is that of a DTZ identity service"
+	}
+	return ""
+}
+
+// homeVariable is where this platform has the home folder's name.
+func homeVariable() string {
+	if runtime.GOOS == "windows" {
+		return "USERPROFILE"
+	}
+	return "HOME"
+}

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/config"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/oauth"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/platform"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/session"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/store"
+)
+
+// afterLogin sets Docker up, last, so that Docker is never pointed at a helper
+// with nothing to give, and says in four lines what has come of it: who, where
+// the secret lies, how long it lasts and what to do next.
+func (sys system) afterLogin(s *session.Session, place config.Login, login *store.Login, addresses []config.Address, noConfigure bool) error {
+	st := sys.styleFor(sys.stderr)
+	role := "with the registry's role"
+	if !hasRole(login) {
+		role = st.warn("without the registry's role")
+	}
+	sys.say("%s as %s in context %s, %s.", st.good("Logged in"), st.bold(who(login)), st.bold(oauth.Clean(login.Context)), role)
+	sys.say("The login lies in %s.", strings.Join(s.Where(place), " and "))
+	sys.say("%s", lasts(login))
+	next := "Docker's config.json was left alone. Next: " + st.bold(program+" configure")
+	if !noConfigure {
+		if err := sys.configureDocker(addresses, false); err != nil {
+			return fmt.Errorf("logged in, but %w", err)
+		}
+		next = fmt.Sprintf("Docker uses it for %s. Next: %s", join(addresses), st.bold(fmt.Sprintf("docker push %s/IMAGE", addresses[0])))
+	}
+	sys.say("%s", next)
+	if !hasRole(login) {
+		sys.warn("warning: " + roleAdvice(login))
+	}
+	sys.sayOwnContexts(s.OwnContexts(place), nil)
+	sys.notePrecedence(s, addresses)
+	return nil
+}
+
+// who names a login's owner.
+func who(login *store.Login) string {
+	if login.User == "" {
+		return oauth.Clean(login.Subject)
+	}
+	return fmt.Sprintf("%s (%s)", oauth.Clean(login.User), oauth.Clean(login.Subject))
+}
+
+// claimsOf are those of the newest token in the login's own context, empty
+// where it has none.
+func claimsOf(login *store.Login) oauth.Claims {
+	claims, err := oauth.ParseClaims(login.Token(login.Context).Access.Reveal())
+	if err != nil {
+		return oauth.Claims{}
+	}
+	return claims
+}
+
+// hasRole reports whether the newest token of the login's context holds the
+// registry's role.
+func hasRole(login *store.Login) bool {
+	return platform.HasRole(claimsOf(login).Roles, platform.RegistryRole, login.Context)
+}
+
+// roleAdvice is what to do about a missing role: work in a context where it is
+// there, or have somebody give it.
+func roleAdvice(login *store.Login) string {
+	claims := claimsOf(login)
+	missing := fmt.Sprintf("the registry will refuse you without the role %s; ", platform.RoleFor(platform.RegistryRole, login.Context))
+	better := slices.IndexFunc(claims.Contexts, func(id string) bool {
+		return platform.HasRole(claims.Roles, platform.RegistryRole, id)
+	})
+	if better >= 0 {
+		id := oauth.Clean(claims.Contexts[better])
+		return missing + fmt.Sprintf("you have it in %s: %s", id, session.Run(program+" context use "+id))
+	}
+	return missing + "ask an administrator of the context for it"
+}
+
+func lasts(login *store.Login) string {
+	switch login.Method {
+	case store.KeptKey:
+		return fmt.Sprintf("It lasts until you log out: the API key %q was made for it.", login.Alias)
+	case store.APIKey:
+		return "It lasts as long as the API key."
+	}
+	return fmt.Sprintf("Unused, it ends after %s; each use renews it. To outlast a weekend: %s login --keep", session.InWords(login.Newest().Lifetime), program)
+}
