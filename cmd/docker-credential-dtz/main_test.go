@@ -100,7 +100,7 @@ func newWorld(t testing.TB, dir string) *world {
 		t.Fatal(err)
 	}
 	service, err := identity.New(identity.Config{
-		Now: func() time.Time { return time.Now().Add(readOffset(w.clock)) },
+		Now: w.now,
 		Users: []identity.User{{
 			Name: testUser, Password: testPassword, Subject: "identity-alice123", Email: testUser,
 			Contexts: []string{"context-abc12345", "context-def12345"},
@@ -118,6 +118,8 @@ func newWorld(t testing.TB, dir string) *world {
 	t.Cleanup(w.server.Close)
 	return w
 }
+
+func (w *world) now() time.Time { return time.Now().Add(readOffset(w.clock)) }
 
 // url is what DTZ_IDENTITY_URL takes.
 func (w *world) url() string { return w.server.URL + identity.BasePath }

@@ -148,14 +148,15 @@ func (m *machine) desktop(ctx context.Context) Finding {
 // settings is our own config.json.
 func (m *machine) settings(context.Context) Finding {
 	if err := m.choose(); err != nil {
+		remedy := "mend or remove that file"
 		var e *session.Error
-		if errors.As(err, &e) && e.Outcome == session.NotLoggedIn {
-			return failed(e.Remedy, "there is no login of profile %s", m.options.Profile)
+		if errors.As(err, &e) && e.Remedy != "" {
+			remedy = e.Remedy
 		}
-		if errors.As(err, &e) {
-			return failed(e.Remedy, "%s", e.What)
+		if e != nil {
+			return failed(remedy, "%s", e.What)
 		}
-		return failed("", "%v", err)
+		return failed(remedy, "%v", err)
 	}
 	path := m.session.ConfigPath
 	if _, err := os.Stat(path); path == "" || err != nil {

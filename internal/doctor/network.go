@@ -140,7 +140,7 @@ func (t *target) registry(ctx context.Context) Finding {
 		t.denied = e.Error()
 		return ok("it knows the token")
 	case e.Refused():
-		return failed(fmt.Sprintf("is it the registry that the login is for? If so, %s", session.Run(program+" login --registry "+string(t.address))),
+		return failed("is it the registry that the login is for? If so, "+t.logIn(),
 			"it refuses the token: %v", e)
 	case isCertificate(err):
 		return failed(trustRemedy, "%s is not who it should be: %s", t.address, e.Msg)

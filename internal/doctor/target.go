@@ -44,9 +44,9 @@ var targetChecks = append(loginChecks[:2:2], []check[*target]{
 	{"service", []string{"registry", "role"}, (*target).service},
 }...)
 
-// choose finds out which registries there are to look at: those that something
-// serves, and those that Docker asks us for. Where there are none, those that a
-// login would serve.
+// choose finds out which registries there are to look at: those of logins and of
+// variables, and those that Docker asks us for; the platform's own, which any
+// credential of a variable serves, only where there is no other.
 func (m *machine) choose() error {
 	addresses, bindings, err := m.session.Registries()
 	if err != nil {
@@ -81,7 +81,8 @@ func (m *machine) choose() error {
 		case session.FromAPIKey, session.FromAPIKeyFile, session.FromAccessToken:
 			t.identity, _ = m.session.Env.IdentityURL() // unusable: the check environment says so
 		}
-		if t.source == "" && !isOurs(helpers[string(address)]) && m.options.Registry == "" {
+		wanted := address == m.options.Registry || t.place != nil || isOurs(helpers[string(address)])
+		if !wanted && (t.source == "" || address.IsPlatform() && t.source != session.FromBoundFile) {
 			unused = append(unused, t)
 			continue
 		}
@@ -150,7 +151,11 @@ func (t *target) login(ctx context.Context) Finding {
 	}
 	t.claims, _ = oauth.ParseClaims(t.cred.Secret.Reveal()) // of an API key there are none
 	if len(t.cred.Notes) > 0 {
-		return warning("", "%s", strings.Join(t.cred.Notes, "; "))
+		remedy := ""
+		if t.cred.Source == session.FromLogin && !t.bad.has("identity") {
+			remedy = t.logIn()
+		}
+		return warning(remedy, "%s", strings.Join(t.cred.Notes, "; "))
 	}
 	by := "by the " + t.cred.Source.Describe()
 	if t.cred.Source == session.FromLogin {
@@ -164,10 +169,22 @@ func (t *target) mend(e *session.Error) string {
 	switch {
 	case e.Outcome == session.Unreachable: // for which others name this very command
 		return "try again; if it lasts, the identity service has to be mended"
-	case e.Remedy == "" && t.options.Profile != "":
-		return session.Run(fmt.Sprintf("%s login --profile %s", program, t.options.Profile))
+	case e.Remedy == "":
+		return t.logIn()
 	}
 	return e.Remedy
+}
+
+// logIn is the remedy that is a new login.
+func (t *target) logIn() string {
+	command := program + " login"
+	if t.address != "" && t.address != platform.RegistryHost {
+		command += " --registry " + string(t.address)
+	}
+	if t.place != nil && t.place.Profile != config.DefaultProfile && t.place.Profile != string(t.address) {
+		command += " --profile " + t.place.Profile
+	}
+	return session.Run(command)
 }
 
 // role: without it, the registry lets nobody in.

@@ -56,13 +56,7 @@ func StartKeychain() (env map[string]string, stop func(), err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	env = map[string]string{
-		"DBUS_SESSION_BUS_ADDRESS": "unix:path=" + filepath.Join(dir, "bus"),
-		"XDG_RUNTIME_DIR":          dir,
-		// With a display, a prompt would go to the person in front of it.
-		"DISPLAY":         "",
-		"WAYLAND_DISPLAY": "",
-	}
+	env = keychainEnv(dir)
 	stopService, err := startSecretService(dir, env["DBUS_SESSION_BUS_ADDRESS"])
 	if err != nil {
 		_ = os.RemoveAll(dir)
@@ -101,7 +95,7 @@ func startSecretService(dir, address string) (stop func(), err error) {
 		stopDaemon()
 		stopBus()
 	}
-	if err := waitForName(address, "org.freedesktop.secrets"); err != nil {
+	if err := waitForName(address, secretsName); err != nil {
 		stop()
 		return nil, fmt.Errorf("%w; gnome-keyring-daemon said: %s", err, said.Bytes())
 	}
