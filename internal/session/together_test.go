@@ -1,7 +1,11 @@
 package session
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"io"
+	"maps"
 	"net/http"
 	"sync"
 	"testing"
@@ -91,6 +95,75 @@ func TestOneRenewalForAll(t *testing.T) {
 					t.Errorf("%d notes, want one for each", noted)
 				case due.stage == aging && answer.outcome == Refused && noted == 0:
 					t.Errorf("nobody was told of the refusal")
+				}
+			})
+		}
+	}
+}
+
+// Two contexts of one login, each with its own registry, asked for by many at
+// the same time: one call for each, and what becomes of one is not the other's.
+func TestOneRenewalForEachContext(t *testing.T) {
+	t.Parallel()
+	const processes = 32
+	for _, due := range dueRenewals[:3] { // those of a login
+		for _, refused := range []string{"", home} {
+			name := due.name + ", and both contexts are granted"
+			if refused != "" {
+				name = due.name + ", and one context is refused"
+			}
+			t.Run(name, func(t *testing.T) {
+				w := newWorld(t)
+				due.prepare(w)
+				w.bind(port3214, func(b *config.Binding) {
+					*b = config.Binding{Identity: w.url, Profile: config.DefaultProfile, Context: work}
+				})
+				w.bind(port3215, func(b *config.Binding) {
+					*b = config.Binding{Identity: w.url, Profile: config.DefaultProfile, Context: home}
+				})
+				var mu sync.Mutex
+				calls := map[string]int{}
+				w.breakWith(fault{answer: func(rw http.ResponseWriter, r *http.Request) {
+					body, _ := io.ReadAll(r.Body)
+					var sent struct{ ContextID string }
+					if err := json.Unmarshal(body, &sent); err != nil {
+						t.Error(err)
+					}
+					mu.Lock()
+					calls[sent.ContextID]++
+					mu.Unlock()
+					if sent.ContextID == refused {
+						answers(http.StatusForbidden, "not a member").answer(rw, r)
+						return
+					}
+					r.Body = io.NopCloser(bytes.NewReader(body))
+					w.service.ServeHTTP(rw, r)
+				}})
+
+				var wg sync.WaitGroup
+				for i := range processes {
+					address, contextID := config.Address(port3214), work
+					if i%2 == 1 {
+						address, contextID = port3215, home
+					}
+					wg.Go(func() {
+						cred, err := w.get(address)
+						switch {
+						case contextID == refused:
+							if outcomeOf(err) != Refused {
+								t.Errorf("%s: error = %v, want a refusal", address, err)
+							}
+						case err != nil:
+							t.Errorf("%s: %v", address, err)
+						default:
+							w.checkToken(cred, contextID)
+							wantNotes(t, cred)
+						}
+					})
+				}
+				wg.Wait()
+				if want := map[string]int{work: 1, home: 1}; !maps.Equal(calls, want) {
+					t.Errorf("calls for each context: %v, want %v", calls, want)
 				}
 			})
 		}

@@ -1,0 +1,422 @@
+package session
+
+import (
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/config"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/oauth"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/platform"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/store"
+)
+
+// Ports of the platform's registry, as contexts have them.
+const (
+	port3214 = registry + ":3214"
+	port3215 = registry + ":3215"
+)
+
+// use is context use.
+func (w *world) use(contextID string, addresses ...config.Address) {
+	w.t.Helper()
+	if _, err := w.process().UseContext(w.ctx(), w.place(""), contextID, addresses); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func TestUseContext(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		does func(*world)
+		want map[config.Address]string
+	}{
+		{
+			"without a registry, for all that have none of their own",
+			func(w *world) { w.use(home) },
+			map[config.Address]string{registry: home, port3214: home, other: work},
+		},
+		{
+			"for one port, which had no binding",
+			func(w *world) { w.use(home, port3215) },
+			map[config.Address]string{registry: work, port3214: work, port3215: home, other: work},
+		},
+		{
+			"for a registry that has one of its own",
+			func(w *world) { w.use(home, other) },
+			map[config.Address]string{registry: work, other: home},
+		},
+		{
+			"for a registry that nobody served",
+			func(w *world) { w.use(home, "127.0.0.1:5001") },
+			map[config.Address]string{registry: work, "127.0.0.1:5001": home},
+		},
+		{
+			"for all ports but one",
+			func(w *world) { w.use(work, port3214); w.use(home, registry) },
+			map[config.Address]string{registry: home, port3214: work, port3215: home},
+		},
+		{
+			"for two at once",
+			func(w *world) { w.use(home, port3214, port3215) },
+			map[config.Address]string{registry: work, port3214: home, port3215: home},
+		},
+		{
+			"the default by name, which the registry keeps when the default changes",
+			func(w *world) { w.use(work, port3214); w.use(home) },
+			map[config.Address]string{registry: home, port3214: work},
+		},
+		{
+			"and back to the default",
+			func(w *world) {
+				w.use(home, port3214)
+				w.must(w.process().UseDefault(w.ctx(), []config.Address{port3214, other, registry}))
+			},
+			map[config.Address]string{registry: work, port3214: work, other: work},
+		},
+		{
+			"and back to the default where all other ports are in another context",
+			func(w *world) {
+				w.use(home, registry)
+				w.must(w.process().UseDefault(w.ctx(), []config.Address{port3214}))
+			},
+			map[config.Address]string{registry: home, port3214: work, port3215: home},
+		},
+		{
+			"and a login after it, which changes nothing of that",
+			func(w *world) { w.use(home, port3215); w.login(registry, port3215) },
+			map[config.Address]string{registry: work, port3215: home},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.login(registry, other)
+			w.use(work, other)
+			tt.does(w)
+			before := w.exchanges()
+			for address, contextID := range tt.want {
+				w.mustGet(address, contextID)
+			}
+			if got := w.exchanges() - before; got != 0 && !strings.Contains(tt.name, "a login after it") {
+				t.Errorf("%d exchanges, want none: the tokens were there", got)
+			}
+		})
+	}
+}
+
+// Either spelling is the same context, and what is kept is the service's.
+func TestUseContextInItsOtherSpelling(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.login(registry)
+	bare := strings.TrimPrefix(home, "context-")
+	login, err := w.process().UseContext(w.ctx(), w.place(""), bare, []config.Address{other})
+	if err != nil || login.Token(bare).Context != home {
+		t.Fatalf("UseContext = %+v, %v, want a token for %s", login, err, home)
+	}
+	w.use(bare)
+	if got := w.config().Bindings[other].Context; got != home {
+		t.Errorf("bound to %s, want %s", got, home)
+	}
+	if got := w.stored(w.place("")); got.Context != home || len(got.Tokens) != 2 {
+		t.Errorf("the login is in %s with %d tokens, want %s with one for each context", got.Context, len(got.Tokens), home)
+	}
+}
+
+// Whatever goes wrong, each registry stays in the context that it was in.
+func TestUseContextThatFailsChangesNothing(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name      string
+		login     func(*world, ...config.Address)
+		prepare   func(*world)
+		contextID string
+		outcome   Outcome
+		text      string
+	}{
+		{
+			name: "another's context", contextID: bobs, outcome: Refused,
+			text: `login refused in context context-bob00001 by the identity service: this identity may not use that context; run "docker-credential-dtz context list"`,
+		},
+		{
+			name: "a context that the key may not use", contextID: bobs, outcome: Refused,
+			login: func(w *world, a ...config.Address) { w.loginKeep(a...) },
+			text:  `the API key of this login was refused in context context-bob00001 by the identity service: this API key may not use that context; run "docker-credential-dtz context list"`,
+		},
+		{
+			name: "a service that ignores the context", contextID: home, outcome: Unreachable,
+			prepare: func(w *world) {
+				w.breakWith(fault{answer: func(rw http.ResponseWriter, r *http.Request) {
+					r.Body = http.NoBody
+					w.service.ServeHTTP(rw, r)
+				}})
+			},
+			text: `refreshing the token: asked for a token in context context-home0001, got one in context-work0001; run "docker-credential-dtz doctor"`,
+		},
+		{
+			name: "a service that is away", contextID: home, outcome: Unreachable,
+			prepare: func(w *world) { w.breakWith(away) },
+			text:    `identity service out of reach: dial tcp 127.0.0.1:1: connect: connection refused; run "docker-credential-dtz doctor"`,
+		},
+		{
+			name: "a login that has ended", contextID: home, outcome: Expired,
+			prepare: func(w *world) { w.advance(26 * time.Hour) },
+			text:    `login expired 2 hours ago; run "docker-credential-dtz login --registry 127.0.0.1:5000"`,
+		},
+		{
+			name: "a full disk", contextID: home, outcome: StoreAway,
+			prepare: func(w *world) { w.full = true },
+			text:    `file out of reach: no space left on device; run "docker-credential-dtz status"`,
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			if tt.login == nil {
+				tt.login = (*world).login
+			}
+			tt.login(w, registry, other)
+			before, err := os.ReadFile(w.path("config", "config.json"))
+			w.must(err)
+			if tt.prepare != nil {
+				tt.prepare(w)
+			}
+			for _, addresses := range [][]config.Address{nil, {other}, {port3214}} {
+				_, err := w.process().UseContext(w.ctx(), w.place(""), tt.contextID, addresses)
+				wantError(t, err, tt.outcome, tt.text)
+			}
+			after, err := os.ReadFile(w.path("config", "config.json"))
+			w.must(err)
+			if string(before) != string(after) {
+				t.Errorf("bindings before:\n%s\nafter:\n%s", before, after)
+			}
+			if login := w.stored(w.place("")); login.Context != work || len(login.Tokens) != 1 {
+				t.Errorf("the login is in %s with %d tokens, want %s with 1", login.Context, len(login.Tokens), work)
+			}
+		})
+	}
+	w := newWorld(t)
+	w.login(registry)
+	if err := w.process().UseDefault(w.ctx(), []config.Address{"ghcr.io"}); outcomeOf(err) != NotOurs {
+		t.Errorf("a stranger's registry: error = %v", err)
+	}
+	w.writeProtect()
+	if _, err := w.process().UseContext(w.ctx(), w.place(""), home, []config.Address{registry}); outcomeOf(err) != Misconfigured {
+		t.Errorf("with bindings that cannot be written: error = %v", err)
+	}
+	w.mustGet(registry, work)
+	if _, err := w.process().UseContext(w.ctx(), w.place("nobody"), home, nil); outcomeOf(err) != NotLoggedIn {
+		t.Errorf("without a login: error = %v", err)
+	}
+}
+
+// A port that is given a context keeps what served it until then.
+func TestUseContextKeepsTheAPIKeyFile(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.login(registry)
+	w.bind(registry, func(b *config.Binding) { b.APIKeyFile = w.write("key", w.apiKey(alice).Reveal(), 0o600) })
+	w.use(home, port3214)
+	if b := w.config().Bindings[port3214]; b.APIKeyFile == "" || b.Context != home {
+		t.Errorf("binding = %+v, want the file and the context", b)
+	}
+	if got := w.mustGet(port3214, home).Source; got != FromBoundFile {
+		t.Errorf("served by %s, want the file", got)
+	}
+}
+
+// Renewals in the midst of it lose nothing of it, and it loses no renewal.
+func TestUseContextBesideRenewals(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.login(registry, other)
+	w.use(home, other)
+	w.advance(20 * time.Hour)
+	before := w.exchanges()
+	var wg sync.WaitGroup
+	for range 8 {
+		for _, address := range []config.Address{registry, other} {
+			wg.Go(func() {
+				if _, err := w.get(address); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+	wg.Go(func() { w.use(home) })
+	wg.Go(func() { w.use(work, port3214) })
+	wg.Wait()
+	if got := w.exchanges() - before; got > 4 {
+		t.Errorf("%d exchanges, want one for each context and two to change them", got)
+	}
+	before = w.exchanges()
+	for address, contextID := range map[config.Address]string{registry: home, other: home, port3214: work} {
+		w.mustGet(address, contextID)
+	}
+	if got := w.exchanges() - before; got != 0 {
+		t.Errorf("%d exchanges, want none: the tokens were there", got)
+	}
+}
+
+// The refusal of a moment ago is not told of a context that has been given back.
+func TestUseContextForgetsRefusals(t *testing.T) {
+	t.Parallel()
+	for _, addresses := range [][]config.Address{{other}, nil} {
+		w := newWorld(t)
+		w.login(registry, other)
+		w.use(home, other)
+		w.advance(23*time.Hour + 58*time.Minute)
+		w.breakWith(answers(http.StatusForbidden, "not now"))
+		for _, address := range []config.Address{registry, other} {
+			cred, err := w.get(address)
+			w.must(err)
+			wantNotes(t, cred, "not now")
+		}
+		w.breakWith(works)
+		w.use(home, addresses...)
+		if len(addresses) == 0 {
+			wantNotes(t, w.mustGet(registry, home))
+		}
+		wantNotes(t, w.mustGet(other, home))
+	}
+}
+
+func TestContexts(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.login(registry, other)
+	ids, err := w.process().Contexts(w.ctx(), w.place(""))
+	if err != nil || !slices.Equal(ids, []string{work, home}) {
+		t.Fatalf("Contexts = %q, %v, want both of alice's", ids, err)
+	}
+	w.advance(20 * time.Hour) // with a fresh token, since it is there to be had
+	before := w.exchanges()
+	if _, err := w.process().Contexts(w.ctx(), w.place("")); err != nil || w.exchanges() != before+1 {
+		t.Errorf("Contexts = %v after %d exchanges, want 1", err, w.exchanges()-before)
+	}
+	w.service.RevokeSessions(alice)
+	_, err = w.process().Contexts(w.ctx(), w.place(""))
+	wantError(t, err, Refused, `the token of this login was refused by the identity service: token revoked; run "docker-credential-dtz login --registry 127.0.0.1:5000"`)
+	w.breakWith(away)
+	_, err = w.process().Contexts(w.ctx(), w.place(""))
+	wantError(t, err, Unreachable, `identity service out of reach: dial tcp 127.0.0.1:1: connect: connection refused; run "docker-credential-dtz doctor"`)
+	_, err = w.process().Contexts(w.ctx(), w.place("nobody"))
+	wantError(t, err, NotLoggedIn, `not logged in; run "docker-credential-dtz login --profile nobody"`)
+}
+
+// loses makes the identity service refuse what is of a context, or for it, as
+// one does of which the identity has been taken out.
+func (w *world) loses(contextID string) {
+	w.breakWith(fault{answer: func(rw http.ResponseWriter, r *http.Request) {
+		claims, err := oauth.ParseClaims(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "))
+		if err == nil && platform.SameContext(claims.Context, contextID) {
+			answers(http.StatusForbidden, "not a member").answer(rw, r)
+			return
+		}
+		w.service.ServeHTTP(rw, r)
+	}})
+}
+
+// Who has lost the default context can still see which there are, and choose
+// one of them, as long as any other is in use.
+func TestDefaultContextThatIsLost(t *testing.T) {
+	t.Parallel()
+	for _, since := range []time.Duration{time.Minute, 20 * time.Hour} {
+		w := newWorld(t)
+		w.login(registry, other)
+		w.advance(time.Minute)
+		w.use(home, other)
+		w.advance(since)
+		w.loses(work)
+		w.mustGet(other, home)
+		ids, err := w.process().Contexts(w.ctx(), w.place(""))
+		if err != nil || !slices.Equal(ids, []string{work, home}) {
+			t.Errorf("after %v: Contexts = %q, %v", since, ids, err)
+		}
+		w.use(home)
+		w.mustGet(registry, home)
+	}
+}
+
+// docker login with a token for another context than the registry was in.
+func TestDockerLoginGoesBeforeTheRegistrysContext(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	keep := func(contextID string) {
+		t.Helper()
+		_, err := w.process().Keep(w.ctx(), other, UserBearer, w.token(alice, contextID), store.FileName)
+		w.must(err)
+	}
+	keep(work)
+	place := w.place(string(other))
+	_, err := w.process().UseContext(w.ctx(), place, home, []config.Address{other})
+	w.must(err)
+	w.mustGet(other, home)
+	keep(home) // what get has just handed out
+	w.mustGet(other, home)
+	if got := w.process().OwnContexts(place)[other]; got != home {
+		t.Errorf("its own context is %q, want %s: nothing was changed", got, home)
+	}
+	keep(work)
+	w.mustGet(other, work)
+}
+
+// Completion shows ids to a shell: those only that are ids, and without asking
+// anybody for them.
+func TestKnownContexts(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.login(registry, other)
+	w.use(home, other)
+	w.bind(port3214, func(b *config.Binding) { // as somebody wrote it by hand
+		*b = config.Binding{Identity: w.url, Profile: config.DefaultProfile, Context: "context-$(reboot)"}
+	})
+	w.bind(port3215, func(b *config.Binding) {
+		*b = config.Binding{Identity: w.url, Profile: config.DefaultProfile, Context: "context-third001"}
+	})
+	before := w.requests()
+	want := []string{home, "context-third001", work}
+	if got := w.process().KnownContexts(w.ctx(), w.place("")); !slices.Equal(got, want) {
+		t.Errorf("KnownContexts = %q, want %q", got, want)
+	}
+	w.breakWith(away)
+	if got := w.process().KnownContexts(w.ctx(), w.place("nobody")); len(got) != 0 || w.requests() != before {
+		t.Errorf("KnownContexts of nobody = %q, after %d requests", got, w.requests()-before)
+	}
+}
+
+func TestServedBy(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.login(registry)
+	w.loginAs("work", w.passwordLogin("bob"), other)
+	w.bind("127.0.0.1:5002", func(b *config.Binding) { *b = config.Binding{Identity: w.url, Profile: "gone"} })
+	for _, tt := range []struct {
+		name      string
+		addresses []config.Address
+		profile   string // "": none
+		outcome   Outcome
+		text      string
+	}{
+		{"one", []config.Address{other}, "work", "", ""},
+		{"a port and one that nobody serves", []config.Address{"ghcr.io", port3214}, config.DefaultProfile, "", ""},
+		{"none that anybody serves", []config.Address{"ghcr.io"}, "", "", ""},
+		{"none", nil, "", "", ""},
+		{"two logins'", []config.Address{registry, other}, "", Misconfigured, "cr.dtz.rocks and 127.0.0.1:5000 are served by two logins; name them one by one, or one login for both with --profile"},
+		{"one without its login", []config.Address{"127.0.0.1:5002"}, "", NotLoggedIn, `127.0.0.1:5002: not logged in; run "docker-credential-dtz login --registry 127.0.0.1:5002 --profile gone"`},
+	} {
+		place, found, err := w.process().ServedBy(tt.addresses)
+		if place.Profile != tt.profile && err == nil || found != (tt.profile != "") {
+			t.Errorf("%s: ServedBy = %+v, %v, want profile %q", tt.name, place, found, tt.profile)
+		}
+		if tt.outcome == "" {
+			w.must(err)
+			continue
+		}
+		wantError(t, err, tt.outcome, tt.text)
+	}
+}
