@@ -62,6 +62,10 @@ func TestSecretsStaySecret(t *testing.T) {
 			p.run("", "status", "--output", "json"),
 			p.run("", "configure", "--registry", registry),
 			p.run("", "token", "--context", "context-nowhere1"),
+			p.run("", "context", "list"),
+			p.run("", "context", "list", "--output", "json"),
+			p.run("", "context", "use", "context-def12345", "--registry", registry),
+			p.run("", "context", "use", "context-nowhere1"),
 			p.run("", "unconfigure"),
 		} {
 			w.check("output", o.stdout+o.stderr)

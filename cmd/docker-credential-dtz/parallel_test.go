@@ -1,11 +1,13 @@
 package main
 
 import (
+	"encoding/json"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/oauth"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/testenv"
 )
 
@@ -70,5 +72,43 @@ func TestManyProcessesRenewOnce(t *testing.T) {
 				t.Errorf("%d calls to %s, want 1", calls, tt.path)
 			}
 		})
+	}
+}
+
+// Two registries of one login, each in its own context, pulled from at the same
+// time when both renewals are due.
+func TestManyProcessesOfTwoContexts(t *testing.T) {
+	testenv.Need(t, "keychain")
+	p := newPlace(t)
+	p.setenv("DTZ_TIMEOUT", "45s") // as above
+	p.login("--registry", "cr.dtz.rocks")
+	contexts := map[string]string{"cr.dtz.rocks:3214": "context-abc12345", "cr.dtz.rocks:3215": "context-def12345"}
+	for address, contextID := range contexts {
+		if o := p.run("", "context", "use", contextID, "--registry", address, "--no-configure"); o.code != exitOK {
+			t.Fatalf("context use: %+v", o)
+		}
+	}
+	p.moveClock(8 * time.Hour)
+	before := p.calls("/token/refresh")
+	var wg sync.WaitGroup
+	for range 16 {
+		for address, contextID := range contexts {
+			wg.Go(func() {
+				o := p.run(address, "get")
+				var answer struct{ Secret string }
+				if err := json.Unmarshal([]byte(o.stdout), &answer); err != nil || o.stderr != "" {
+					t.Errorf("%s: exit code %d, %v; it said %q", address, o.code, err, o.stderr)
+					return
+				}
+				claims, err := oauth.ParseClaims(answer.Secret)
+				if err != nil || claims.Context != contextID {
+					t.Errorf("%s: a token for %s, %v, want %s", address, claims.Context, err, contextID)
+				}
+			})
+		}
+	}
+	wg.Wait()
+	if calls := p.calls("/token/refresh") - before; calls != len(contexts) {
+		t.Errorf("%d renewals, want one for each context", calls)
 	}
 }
