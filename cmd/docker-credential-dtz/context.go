@@ -5,9 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -137,25 +137,39 @@ func reportContexts(ids []string, status session.Status, now time.Time) contexts
 }
 
 func (sys system) printContexts(r contextsReport) error {
-	w := tabwriter.NewWriter(sys.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "CONTEXT\tROLE\tREGISTRIES")
+	st := sys.styleFor(sys.stdout)
+	plain := func(text string) string { return text }
+	type row struct {
+		id, role, registries string
+		set                  func(string) string // how the role is set off
+	}
+	rows := []row{{"CONTEXT", "ROLE", "REGISTRIES", plain}}
 	for _, c := range r.Contexts {
-		id := c.ID
+		row := row{c.ID, "?", cmp.Or(inWords(c.Registries), "-"), plain}
 		if c.Default {
-			id += " *"
+			row.id += " *"
 		}
-		role := "?"
 		switch {
 		case !c.Usable:
-			role = "LOST"
+			row.role, row.set = "LOST", st.bad
 		case c.RegistryRole != nil && *c.RegistryRole:
-			role = "yes"
+			row.role, row.set = "yes", st.good
 		case c.RegistryRole != nil:
-			role = "MISSING"
+			row.role, row.set = "MISSING", st.bad
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\n", id, role, cmp.Or(inWords(c.Registries), "-"))
+		rows = append(rows, row)
 	}
-	return w.Flush()
+	var widths [2]int
+	for _, row := range rows {
+		widths[0], widths[1] = max(widths[0], len(row.id)), max(widths[1], len(row.role))
+	}
+	var table strings.Builder
+	for _, row := range rows {
+		role := row.set(row.role) + strings.Repeat(" ", widths[1]-len(row.role)) // what sets it off has no width
+		fmt.Fprintf(&table, "%-*s  %s  %s\n", widths[0], row.id, role, row.registries)
+	}
+	_, err := io.WriteString(sys.stdout, table.String())
+	return err
 }
 
 // inWords lists addresses for people, with what the platform's own stands for.

@@ -122,7 +122,11 @@ func (sys system) contextUse(ctx context.Context, o contextUseOptions, named boo
 		sys.notePrecedence(s, s.Served(place))
 		return nil
 	}
-	sys.say("%s: now in context %s%s.", inWords(addresses), contextID, sys.roleNoteIn(login, contextID))
+	of := ""
+	if place.Profile != config.DefaultProfile {
+		of = " of profile " + place.Profile
+	}
+	sys.say("%s: now in context %s%s%s.", inWords(addresses), contextID, of, sys.roleNoteIn(login, contextID))
 	sys.sayWhoIsWhere(s, place, login, addresses)
 	if o.noConfigure {
 		sys.say("Docker's config.json was left alone. Next: %s configure --registry %s", program, addresses[0])
@@ -151,15 +155,24 @@ func (sys system) sayWhoIsWhere(s *session.Session, place config.Login, login *s
 	case len(said) == 0:
 		sys.say("No registry is in it: each has its own.")
 	}
-	sys.sayOwnContexts(own, said)
+	sys.sayOwnContexts(login, own, said)
 }
 
-// sayOwnContexts names the registries that stay in a context of their own.
-func (sys system) sayOwnContexts(own map[config.Address]string, said []config.Address) {
+// sayOwnContexts names the registries that stay in a context of their own, and
+// those contexts that the login's newest token does not count among its owner's.
+func (sys system) sayOwnContexts(login *store.Login, own map[config.Address]string, said []config.Address) {
+	claims, _ := oauth.ParseClaims(login.Newest().Access.Reveal())
 	for _, address := range slices.Sorted(maps.Keys(own)) {
-		if !slices.Contains(said, address) {
-			sys.say("%s stays in its own context, %s. To change that: %s context use --default --registry %s", address, oauth.Clean(own[address]), program, address)
+		if slices.Contains(said, address) {
+			continue
 		}
+		id := own[address]
+		isID := func(other string) bool { return platform.SameContext(other, id) }
+		lost := ""
+		if len(claims.Contexts) > 0 && !slices.ContainsFunc(claims.Contexts, isID) {
+			lost = ", which is none of yours"
+		}
+		sys.say("%s stays in its own context, %s%s. To change that: %s context use --default --registry %s", inWords([]config.Address{address}), oauth.Clean(id), lost, program, address)
 	}
 }
 

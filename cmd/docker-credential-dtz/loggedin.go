@@ -35,7 +35,7 @@ func (sys system) afterLogin(s *session.Session, place config.Login, login *stor
 	if !hasRole(login) {
 		sys.warn("warning: " + roleAdvice(login))
 	}
-	sys.sayOwnContexts(s.OwnContexts(place), nil)
+	sys.sayOwnContexts(login, s.OwnContexts(place), nil)
 	sys.notePrecedence(s, addresses)
 	return nil
 }

@@ -35,8 +35,9 @@ func (sys system) detail(name, text string) {
 }
 
 func (sys system) printRegistry(r registryReport) {
+	st := sys.styleFor(sys.stdout)
 	if r.State != usable {
-		sys.heading("%s: %s", r.Address, r.State)
+		sys.heading("%s: %s", st.bold(r.Address), st.bad(r.State))
 		if r.Error != r.State {
 			sys.detail("why", r.Error)
 		}
@@ -46,9 +47,9 @@ func (sys system) printRegistry(r registryReport) {
 	}
 	source := session.Source(r.Source)
 	if source == session.FromLogin {
-		sys.heading("%s: usable, by the login of profile %s", r.Address, r.Profile)
+		sys.heading("%s: %s, by the login of profile %s", st.bold(r.Address), st.good(r.State), r.Profile)
 	} else {
-		sys.heading("%s: usable, by the %s, before any login", r.Address, source.Describe())
+		sys.heading("%s: %s, by the %s, before any login", st.bold(r.Address), st.good(r.State), source.Describe())
 	}
 	sys.detail("who", r.Subject)
 	sys.detail("context", contextNote(r))
@@ -88,7 +89,12 @@ func contextNote(r registryReport) string {
 }
 
 func (sys system) printLogin(l loginReport) {
-	sys.heading("profile %s: %s", l.Profile, l.State)
+	st := sys.styleFor(sys.stdout)
+	set := st.good
+	if l.State != usable {
+		set = st.bad
+	}
+	sys.heading("profile %s: %s", st.bold(l.Profile), set(l.State))
 	if l.Error != l.State {
 		sys.detail("why", l.Error)
 	}
