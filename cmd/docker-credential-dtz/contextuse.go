@@ -118,6 +118,7 @@ func (sys system) contextUse(ctx context.Context, o contextUseOptions, named boo
 	contextID := login.Token(o.context).Context // in the service's spelling
 	if len(addresses) == 0 {
 		sys.say("The default context of profile %s is now %s%s.", place.Profile, contextID, sys.roleNoteIn(login, contextID))
+		sys.warnOfRole(login, contextID)
 		sys.sayWhoIsWhere(s, place, login, nil)
 		sys.notePrecedence(s, s.Served(place))
 		return nil
@@ -127,6 +128,7 @@ func (sys system) contextUse(ctx context.Context, o contextUseOptions, named boo
 		of = " of profile " + place.Profile
 	}
 	sys.say("%s: now in context %s%s%s.", inWords(addresses), contextID, of, sys.roleNoteIn(login, contextID))
+	sys.warnOfRole(login, contextID)
 	sys.sayWhoIsWhere(s, place, login, addresses)
 	if o.noConfigure {
 		sys.say("Docker's config.json was left alone. Next: %s configure --registry %s", program, addresses[0])
@@ -208,7 +210,14 @@ func (sys system) roleNoteIn(login *store.Login, contextID string) string {
 	case *has:
 		return ", with the registry's role"
 	}
-	return ", WITHOUT the registry's role " + platform.RoleFor(platform.RegistryRole, contextID) + ": the registry will refuse you"
+	return ", " + sys.styleFor(sys.stderr).warn("without the registry's role")
+}
+
+// warnOfRole says what to do where the registry's role is known to be missing.
+func (sys system) warnOfRole(login *store.Login, contextID string) {
+	if has := roleIn(login, contextID, sys.now()); has != nil && !*has {
+		sys.warn("warning: " + roleAdvice(login, contextID))
+	}
 }
 
 // explainContext finds out whether a refused context was a slip of the hand.

@@ -33,7 +33,7 @@ func (sys system) afterLogin(s *session.Session, place config.Login, login *stor
 	}
 	sys.say("%s", next)
 	if !hasRole(login) {
-		sys.warn("warning: " + roleAdvice(login))
+		sys.warn("warning: " + roleAdvice(login, login.Context))
 	}
 	sys.sayOwnContexts(login, s.OwnContexts(place), nil)
 	sys.notePrecedence(s, addresses)
@@ -48,10 +48,9 @@ func who(login *store.Login) string {
 	return fmt.Sprintf("%s (%s)", oauth.Clean(login.User), oauth.Clean(login.Subject))
 }
 
-// claimsOf are those of the newest token in the login's own context, empty
-// where it has none.
-func claimsOf(login *store.Login) oauth.Claims {
-	claims, err := oauth.ParseClaims(login.Token(login.Context).Access.Reveal())
+// claimsOf are those of the newest token in a context, empty where there is none.
+func claimsOf(login *store.Login, contextID string) oauth.Claims {
+	claims, err := oauth.ParseClaims(login.Token(contextID).Access.Reveal())
 	if err != nil {
 		return oauth.Claims{}
 	}
@@ -61,14 +60,14 @@ func claimsOf(login *store.Login) oauth.Claims {
 // hasRole reports whether the newest token of the login's context holds the
 // registry's role.
 func hasRole(login *store.Login) bool {
-	return platform.HasRole(claimsOf(login).Roles, platform.RegistryRole, login.Context)
+	return platform.HasRole(claimsOf(login, login.Context).Roles, platform.RegistryRole, login.Context)
 }
 
-// roleAdvice is what to do about a missing role: work in a context where it is
-// there, or have somebody give it.
-func roleAdvice(login *store.Login) string {
-	claims := claimsOf(login)
-	missing := fmt.Sprintf("the registry will refuse you without the role %s; ", platform.RoleFor(platform.RegistryRole, login.Context))
+// roleAdvice is what to do about a role that is missing in a context: work in
+// one where it is there, or have somebody give it.
+func roleAdvice(login *store.Login, contextID string) string {
+	claims := claimsOf(login, contextID)
+	missing := fmt.Sprintf("the registry will refuse you without the role %s; ", platform.RoleFor(platform.RegistryRole, contextID))
 	better := slices.IndexFunc(claims.Contexts, func(id string) bool {
 		return platform.HasRole(claims.Roles, platform.RegistryRole, id)
 	})
