@@ -29,6 +29,9 @@ var parts = map[string]func() error{
 	"nginx":    func() error { return onLinux("nginx") },
 	"caddy":    func() error { return onLinux("caddy") },
 	"s3":       s3Absent,
+	"curl":     func() error { return onLinux("curl") },
+	"jq":       func() error { return onLinux("jq") },
+	"bash":     func() error { return onLinux("bash") },
 	"race":     raceAbsent,
 }
 
