@@ -260,9 +260,20 @@ func endPage(login *store.Login, err error) oauth.Page {
 	case errors.Is(err, context.Canceled):
 		return oauth.Page{Problem: "The login was interrupted in the terminal."}
 	case err != nil:
-		return oauth.Page{Problem: printable(err), Remedy: hintOf(err)}
+		return oauth.Page{
+			Problem: sentence(strings.TrimPrefix(printable(err), "logging in: ")), // the heading says so
+			Remedy:  sentence(hintOf(err)),
+		}
 	}
-	return oauth.Page{Who: who(login), Context: login.Context}
+	return oauth.Page{User: oauth.Clean(login.User), Identity: oauth.Clean(login.Subject), Context: oauth.Clean(login.Context)}
+}
+
+// sentence is a message of ours as a page has it.
+func sentence(text string) string {
+	if text == "" {
+		return ""
+	}
+	return strings.ToUpper(text[:1]) + text[1:] + "."
 }
 
 // explainWeb says what mends a login in the browser that failed.

@@ -150,7 +150,7 @@ func TestBrowserLogin(t *testing.T) {
 		t.Fatalf("the page is shown before the login has ended: %s", p.body)
 	default:
 	}
-	b.Finish(t.Context(), Page{Who: "Alice <b>", Context: ctxTwo})
+	b.Finish(t.Context(), Page{User: "Alice <b>", Context: ctxTwo})
 	p := <-ended
 	if p.status != http.StatusOK || !strings.Contains(p.body, "You are logged in") || !strings.Contains(p.body, "Alice &lt;b&gt;") || !strings.Contains(p.body, ctxTwo) {
 		t.Errorf("the page is %d %s, want one that says who, and which context", p.status, p.body)

@@ -123,7 +123,7 @@ func TestStrangersAreIgnored(t *testing.T) {
 	if token, err := b.Wait(t.Context()); err != nil || token.Claims.Subject != alice {
 		t.Fatalf("after all of them: token of %q, %v, want alice's", token.Claims.Subject, err)
 	}
-	b.Finish(t.Context(), Page{Who: alice})
+	b.Finish(t.Context(), Page{Identity: alice})
 	if p := <-ended; p.status != 200 {
 		t.Errorf("the page is a %d, want 200", p.status)
 	}
@@ -153,7 +153,7 @@ func TestRedirectTwice(t *testing.T) {
 	if token, err := b.Wait(t.Context()); err != nil || token.Claims.Subject != alice {
 		t.Fatalf("token of %q, %v, want alice's", token.Claims.Subject, err)
 	}
-	b.Finish(t.Context(), Page{Who: alice})
+	b.Finish(t.Context(), Page{Identity: alice})
 	if p := <-ended; p.status != 200 || !strings.Contains(p.body, alice) {
 		t.Errorf("%d %s, want the page", p.status, p.body)
 	}
@@ -167,7 +167,7 @@ func TestPageHeaders(t *testing.T) {
 	if _, err := b.Wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	b.Finish(t.Context(), Page{Who: alice, Context: ctxOne})
+	b.Finish(t.Context(), Page{Identity: alice, Context: ctxOne})
 	p := <-ended
 	for name, want := range map[string]string{
 		"Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-store", "Referrer-Policy": "no-referrer",

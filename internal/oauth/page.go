@@ -11,8 +11,9 @@ import (
 // Page is what the browser shows at the end of a login: who has logged in, or
 // why nobody has. There is no secret in it.
 type Page struct {
-	Who     string // e.g. alice@example.com
-	Context string // the context's id
+	User     string // e.g. alice@example.com; may be empty
+	Identity string // the identity's id
+	Context  string // the context's id
 	// Problem is why there is no login; empty if there is one.
 	Problem string
 	// Remedy is what mends the problem; may be empty.

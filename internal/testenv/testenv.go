@@ -28,6 +28,7 @@ var parts = map[string]func() error{
 	"podman":   rootOnLinux("podman"),
 	"nginx":    func() error { return onLinux("nginx") },
 	"caddy":    func() error { return onLinux("caddy") },
+	"chromium": func() error { return onLinux("chromium") },
 	"s3":       s3Absent,
 	"curl":     func() error { return onLinux("curl") },
 	"jq":       func() error { return onLinux("jq") },

@@ -30,8 +30,9 @@ type platform struct {
 	Contexts  []string
 	PublicKey string // PEM
 
-	mu    sync.Mutex
-	calls map[string]int // by the end of the path, such as /token/refresh
+	mu     sync.Mutex
+	calls  map[string]int // by the end of the path, such as /token/refresh
+	broken string         // the path that answers 500; "" means none
 }
 
 // startPlatform starts a platform that ends with t.
@@ -85,15 +86,29 @@ func (p *platform) count(t *testing.T) {
 	}
 	behind := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
 		r.SetURL(&url.URL{Scheme: identity.Scheme, Host: identity.Host})
+		r.Out.Host = r.In.Host // which its own addresses are made of
 	}}
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p.mu.Lock()
-		p.calls[strings.TrimPrefix(r.URL.Path, identity.Path)]++
+		path := strings.TrimPrefix(r.URL.Path, identity.Path)
+		p.calls[path]++
+		broken := path == p.broken
 		p.mu.Unlock()
+		if broken {
+			w.WriteHeader(http.StatusInternalServerError)
+			return
+		}
 		behind.ServeHTTP(w, r)
 	}))
 	t.Cleanup(proxy.Close)
 	p.Identity = proxy.URL + identity.Path
+}
+
+// breaks has the identity service answer 500 at path.
+func (p *platform) breaks(path string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.broken = path
 }
 
 // called is how often the identity service was asked for path.
