@@ -134,6 +134,7 @@ func TestInterruptRestoresTheTerminal(t *testing.T) {
 	silentService := "DTZ_IDENTITY_URL=http://" + listenInSilence(t)
 	silentKeychain := "DBUS_SESSION_BUS_ADDRESS=" + listenForVisitors(t).address
 	user := []string{"--username", testUser}
+	web := []string{"--web", "--context", "context-abc12345"}
 	for _, tt := range []struct {
 		name  string
 		env   string // in addition
@@ -153,6 +154,9 @@ func TestInterruptRestoresTheTerminal(t *testing.T) {
 		{name: "Ctrl-C at a question", flags: []string{"--yes=false"}, shows: "[y/N] ", echo: true, by: ctrlC},
 		{name: "Ctrl-C while the identity service is waited for", env: silentService, flags: user, password: "x\r", shows: "Waiting for the identity service", echo: true, by: ctrlC},
 		{name: "SIGTERM while the identity service is waited for", env: silentService, flags: user, password: "x\r", shows: "Waiting for the identity service", echo: true, by: sigterm},
+		{name: "Ctrl-C while the browser is waited for", env: "BROWSER=true", flags: web, shows: "Waiting for the browser", echo: true, by: ctrlC},
+		{name: "Ctrl-C at the pasted address", flags: append(web, "--no-browser"), shows: "Address (not shown): ", by: ctrlC},
+		{name: "SIGTERM at the pasted address", flags: append(web, "--no-browser"), shows: "Address (not shown): ", by: sigterm},
 		{name: "Ctrl-C while the keychain is waited for", env: silentKeychain, flags: user, shows: "Waiting for the keychain", echo: true, by: ctrlC},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

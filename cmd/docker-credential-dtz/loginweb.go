@@ -64,11 +64,15 @@ func (sys system) loginWeb(ctx context.Context, s *session.Session, place config
 	}()
 
 	got, err := sys.browse(ctx, b, o.noBrowser)
-	if err == nil && wanted != "" && !platform.SameContext(wanted, got.Claims.Context) {
-		got, err = client.Refresh(ctx, got.Access, wanted)
-	}
 	if err != nil {
 		return made{}, explainWeb(err)
+	}
+	defer sys.waitBriefly(ctx, waitingForIdentity)()
+	if wanted != "" && !platform.SameContext(wanted, got.Claims.Context) {
+		own := got.Claims
+		if got, err = client.Refresh(ctx, got.Access, wanted); err != nil {
+			return made{}, explainContext(err, wanted, own)
+		}
 	}
 	user := sys.email(ctx, client, got)
 	m := made{login: session.FromToken(store.Browser, user, got), undo: func() error { return nil }}
@@ -116,7 +120,6 @@ const whereContexts = "DTZ shows the current one at the top left of dtz.rocks."
 func (sys system) browse(ctx context.Context, b *oauth.BrowserLogin, noBrowser bool) (oauth.Token, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-
 	opens := !noBrowser && sys.hasBrowser()
 	if opens {
 		sys.say("Your browser opens this address; log in there:")
@@ -124,20 +127,20 @@ func (sys system) browse(ctx context.Context, b *oauth.BrowserLogin, noBrowser b
 		sys.say("Visit this address in a browser, and log in there:")
 	}
 	sys.writeLine("\n  " + b.URL + "\n") // --quiet would leave the user nothing to do
-	failed := make(chan error, 1)        // nil: nothing was to be opened
+
+	waiting := fmt.Sprintf("Waiting for the browser, for %.0f minutes at most", oauth.BrowserPatience.Minutes())
 	stop := func() {}
+	unopened := make(chan error, 1) // nil: on purpose
 	if opens {
-		stop = sys.wait(ctx, fmt.Sprintf("Waiting for the browser, for %.0f minutes at most", oauth.BrowserPatience.Minutes()))
+		stop = sys.wait(ctx, waiting)
 		go func() {
 			if err := sys.openBrowser(b.URL); err != nil {
-				failed <- err
+				unopened <- err
 			}
 		}()
 	} else {
-		failed <- nil
+		unopened <- nil
 	}
-	defer stop()
-
 	type result struct {
 		token oauth.Token
 		err   error
@@ -147,24 +150,27 @@ func (sys system) browse(ctx context.Context, b *oauth.BrowserLogin, noBrowser b
 		token, err := b.Wait(ctx)
 		back <- result{token, err}
 	}()
-	asked := make(chan struct{})
+	var pasted chan bool // what is asked for it says; nil while nothing is asked
 	for {
 		select {
-		case err := <-failed:
+		case err := <-unopened:
 			stop()
 			if err != nil {
 				sys.say("No browser could be opened (%v): visit the address yourself.", err)
 			}
-			go func() {
-				defer close(asked)
-				sys.askRedirect(ctx, b)
-			}()
-			failed = nil
-			defer func() {
-				cancel()
-				<-asked // so that the terminal is as it was
-			}()
+			pasted = make(chan bool, 1)
+			go func() { pasted <- sys.askRedirect(ctx, b) }()
+		case done := <-pasted:
+			pasted = nil
+			if !done {
+				stop = sys.wait(ctx, waiting)
+			}
 		case r := <-back:
+			cancel()
+			if pasted != nil {
+				<-pasted // so that the terminal is as it was
+			}
+			stop()
 			return r.token, r.err
 		}
 	}
@@ -172,22 +178,24 @@ func (sys system) browse(ctx context.Context, b *oauth.BrowserLogin, noBrowser b
 
 // askRedirect takes the address at which the browser ended, from where it
 // cannot reach this machine. It is not shown: for a moment it is worth a login.
-func (sys system) askRedirect(ctx context.Context, b *oauth.BrowserLogin) {
+// If there is none to be had, the browser may still come by itself.
+func (sys system) askRedirect(ctx context.Context, b *oauth.BrowserLogin) (done bool) {
 	if !sys.interactive() {
-		sys.say("In the end the browser has to reach %s on this machine.", b.RedirectURI)
-		return
+		sys.say("In the end it has to reach %s on this machine.", b.RedirectURI)
+		return false
 	}
-	sys.say("If in the end it cannot show %s, as on another machine, copy that whole address from its\naddress bar, and paste it here.", b.RedirectURI)
+	sys.say("If it ends at %s? and cannot show that, being on another machine,\npaste the whole of that address here.", b.RedirectURI)
 	for {
 		address, err := sys.askSecret(ctx, "Address (not shown): ")
-		if err != nil {
-			return // the browser may still come by itself
-		}
-		err = b.Paste(address.Reveal())
 		if err == nil {
-			return
+			err = b.Paste(address.Reveal())
+		} else if !errors.Is(err, errTooLong) {
+			return false
 		}
-		sys.say("%v. Wanted is one that begins with %s?", err, b.RedirectURI)
+		if err == nil {
+			return true
+		}
+		sys.say("Not that: %v. Wanted is one that begins with %s?", err, b.RedirectURI)
 	}
 }
 
@@ -278,18 +286,17 @@ func sentence(text string) string {
 
 // explainWeb says what mends a login in the browser that failed.
 func explainWeb(err error) error {
-	again := fmt.Sprintf("try again: %s login --web", program)
-	var refused *oauth.AuthorizationError
-	var answer *oauth.Error
+	answer, answered := errors.AsType[*oauth.Error](err)
+	refused, isRefused := errors.AsType[*oauth.AuthorizationError](err)
 	switch {
-	case errors.As(err, &refused) && refused.Code == "access_denied":
+	case isRefused && refused.Code == "access_denied":
 		err = withHint(err, "log in as somebody who may use that context, or choose another with --context ID")
 	case errors.Is(err, oauth.ErrNobodyCame):
-		err = withHint(err, "%s; without a browser on this machine add --no-browser", again)
-	case errors.As(err, &answer) && answer.Status == 0 && answer.Unreachable():
-		err = explainIdentity(err)
-	case errors.As(err, &answer), errors.As(err, &refused):
-		err = withHint(err, "%s; or log in with a password: %s login", again, program)
+		err = withHint(err, "run it again; on a machine without a browser add --no-browser")
+	case errors.Is(err, oauth.ErrNotListening):
+		err = withHint(err, "choose another --redirect-port, or leave it out")
+	case isRefused, answered && answer.Err == nil: // what came is not as it should be
+		err = withHint(err, "run it again, or log in with a password: %s", session.Run(program+" login"))
 	}
 	return fmt.Errorf("logging in: %w", err)
 }

@@ -27,6 +27,10 @@ const maxRedirect = 32 << 10
 // come back in time.
 var ErrNobodyCame = fmt.Errorf("the browser did not come back within %.0f minutes", BrowserPatience.Minutes())
 
+// ErrNotListening is wrapped by the error of [Client.Browser] when the port
+// cannot be had.
+var ErrNotListening = errors.New("cannot listen for the browser on 127.0.0.1")
+
 // AuthorizationError is what the identity service answers in the stead of a
 // code (RFC 6749 §4.1.2.1).
 type AuthorizationError struct {
@@ -80,7 +84,7 @@ type BrowserLogin struct {
 	close     func()
 }
 
-// Browser begins a login: it asks the service where, and listens. An address
+// Browser begins a login. It asks the service where, and listens. An address
 // that cannot be listened on is an error also if the redirect were to be
 // pasted: somebody else's listener would be sent the code.
 func (c *Client) Browser(ctx context.Context, o BrowserOptions) (*BrowserLogin, error) {
@@ -141,13 +145,13 @@ func (b *BrowserLogin) Paste(text string) error {
 	page, query, isURL := strings.Cut(text, "?")
 	switch {
 	case text == "":
-		return errors.New("that is nothing")
+		return errors.New("nothing was pasted")
 	case !isURL && !strings.Contains(text, "="):
-		return errors.New("that address has no query")
+		return errors.New("it is no address with a query")
 	case !isURL:
 		query = text
 	case page != "" && page != b.RedirectURI && "http://"+page != b.RedirectURI:
-		return errors.New("that is the address of another page")
+		return errors.New("it is the address of another page")
 	}
 	r, err := b.parse(query)
 	if err != nil {
@@ -175,23 +179,23 @@ func (b *BrowserLogin) arrive(r redirect) {
 // none of this login's, whoever sent it.
 func (b *BrowserLogin) parse(query string) (redirect, error) {
 	if len(query) > maxRedirect {
-		return redirect{}, errors.New("that address is too long")
+		return redirect{}, errors.New("it is too long")
 	}
 	q, err := url.ParseQuery(query)
 	if err != nil {
-		return redirect{}, errors.New("that address is damaged")
+		return redirect{}, errors.New("it is damaged")
 	}
 	for _, values := range q {
 		if len(values) > 1 {
-			return redirect{}, errors.New("that address has a parameter twice")
+			return redirect{}, errors.New("it has a parameter twice")
 		}
 	}
 	if subtle.ConstantTimeCompare([]byte(q.Get("state")), []byte(b.state)) != 1 {
-		return redirect{}, errors.New("that address belongs to another login")
+		return redirect{}, errors.New("it belongs to another login")
 	}
 	code, failure := q.Get("code"), q.Get("error")
 	if code == "" && failure == "" {
-		return redirect{}, errors.New("that address has no code in it")
+		return redirect{}, errors.New("it has no code in it")
 	}
 	// Another service's redirect would have our code sent to the wrong one
 	// (RFC 9207 §2.4).

@@ -213,7 +213,7 @@ func TestPortIsTaken(t *testing.T) {
 	if err := json.Unmarshal([]byte(u.Port()), &port); err != nil {
 		t.Fatal(err)
 	}
-	if _, err = c.Browser(t.Context(), BrowserOptions{ClientID: ctxOne, Port: port}); err == nil || !strings.Contains(err.Error(), "on port "+u.Port()+" of 127.0.0.1: ") {
+	if _, err = c.Browser(t.Context(), BrowserOptions{ClientID: ctxOne, Port: port}); !errors.Is(err, ErrNotListening) || !strings.Contains(err.Error(), "port "+u.Port()+": ") {
 		t.Errorf("on a taken port: error = %v, want one that names it", err)
 	}
 	first.Finish(t.Context(), Page{})
@@ -411,8 +411,8 @@ func TestPaste(t *testing.T) {
 		return u.String()
 	}
 	refused := []struct{ name, text, want string }{
-		{"nothing", " \n", "nothing"},
-		{"words", "what do I do", "no query"},
+		{"nothing", " \n", "nothing was pasted"},
+		{"words", "what do I do", "no address"},
 		{"the address to visit", b.URL, "another page"},
 		{"another port", "http://127.0.0.1:1" + callbackPath + "?" + good.RawQuery, "another page"},
 		{"localhost", strings.Replace(good.String(), "127.0.0.1", "localhost", 1), "another page"},

@@ -51,7 +51,7 @@ func (b *BrowserLogin) listen(ctx context.Context, port int) error {
 		if operation := (*net.OpError)(nil); errors.As(err, &operation) {
 			err = operation.Err // the rest repeats the address
 		}
-		return fmt.Errorf("listening for the browser on port %d of 127.0.0.1: %w", port, err)
+		return fmt.Errorf("%w, port %d: %w", ErrNotListening, port, err)
 	}
 	b.loopback = &loopback{
 		host:     listener.Addr().String(),
