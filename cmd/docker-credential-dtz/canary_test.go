@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -39,40 +41,42 @@ func TestSecretsStaySecret(t *testing.T) {
 		return fmt.Sprintf(`{"ServerURL":%q,"Username":%q,"Secret":%q}`, registry, user, secret)
 	}
 	login := []string{"login", "--registry", registry, "--yes", "--username", testUser, "--password-stdin"}
-	everything := func() {
+	everything := func(flags ...string) {
+		run := func(stdin string, args ...string) outcome { return p.run(stdin, slices.Concat(args, flags)...) }
 		for _, o := range []outcome{
-			p.run(testPassword, login...),
-			p.run("wrong-canary-password", login...),
-			p.run(testPassword, append(login, "--keep")...),
-			p.run(testPassword, append(login, "--context", "context-nowhere1")...),
-			p.run(key, "login", "--registry", registry, "--yes", "--api-key-stdin"),
-			p.run("apikey-refusedcanary000000000", "login", "--registry", registry, "--yes", "--api-key-stdin"),
-			p.run(testPassword+"\nmore", login...),
-			p.run(store("bearer", token), "store"),
-			p.run(store("bearer", token+"x"), "store"),
-			p.run(store("apikey", key), "store"),
-			p.run(store("apikey", "apikey-refusedcanary000000000"), "store"),
-			p.run(store("me", testPassword), "store"),
-			p.run(store("apikey", key)[:60], "store"),
-			p.run(key, "erase"),
-			p.run(key, "get"),
-			p.run("", "list"),
-			p.run("", "version"),
-			p.run("", "status"),
-			p.run("", "status", "--output", "json"),
-			p.run("", "configure", "--registry", registry),
-			p.run("", "token", "--context", "context-nowhere1"),
-			p.run("", "context", "list"),
-			p.run("", "context", "list", "--output", "json"),
-			p.run("", "context", "use", "context-def12345", "--registry", registry),
-			p.run("", "context", "use", "context-nowhere1"),
-			p.run("", "unconfigure"),
+			run(testPassword, login...),
+			run("wrong-canary-password", login...),
+			run(testPassword, append(login, "--keep")...),
+			run(testPassword, append(login, "--context", "context-nowhere1")...),
+			run(key, "login", "--registry", registry, "--yes", "--api-key-stdin"),
+			run("apikey-refusedcanary000000000", "login", "--registry", registry, "--yes", "--api-key-stdin"),
+			run(testPassword+"\nmore", login...),
+			run(store("bearer", token), "store"),
+			run(store("bearer", token+"x"), "store"),
+			run(store("apikey", key), "store"),
+			run(store("apikey", "apikey-refusedcanary000000000"), "store"),
+			run(store("me", testPassword), "store"),
+			run(store("apikey", key)[:60], "store"),
+			run(key, "erase"),
+			run(key, "get"),
+			run("", "list"),
+			run("", "version"),
+			run("", "status"),
+			run("", "status", "--output", "json"),
+			run("", "doctor"),
+			run("", "configure", "--registry", registry),
+			run("", "token", "--context", "context-nowhere1"),
+			run("", "context", "list"),
+			run("", "context", "list", "--output", "json"),
+			run("", "context", "use", "context-def12345", "--registry", registry),
+			run("", "context", "use", "context-nowhere1"),
+			run("", "unconfigure"),
 		} {
-			w.check("output", o.stdout+o.stderr)
+			w.checkOutput(o.stdout + o.stderr)
 		}
 		// Only these two may show a token, and nothing else.
-		for _, o := range []outcome{p.run(registry, "get"), p.run("", "token"), p.run("", "token", "--header")} {
-			w.check("standard error", o.stderr)
+		for _, o := range []outcome{run(registry, "get"), run("", "token"), run("", "token", "--header")} {
+			w.checkOutput(o.stderr)
 			for secret, name := range w.secrets {
 				if !strings.HasPrefix(name, "the token") && strings.Contains(o.stdout, secret) {
 					t.Errorf("%s is in the answer", name)
@@ -84,20 +88,21 @@ func TestSecretsStaySecret(t *testing.T) {
 				}
 			}
 		}
-		for _, o := range []outcome{p.run(registry, "erase"), p.run("", "logout"), p.run("", "logout", "--all")} {
-			w.check("output", o.stdout+o.stderr)
+		for _, o := range []outcome{run(registry, "erase"), run("", "logout"), run("", "logout", "--all")} {
+			w.checkOutput(o.stdout + o.stderr)
 		}
 		w.files(p.home)
 	}
 
 	everything()
+	everything("--verbose")
 	p.fault.mustSet("echoes") // what it was sent, as some proxies do
-	everything()
+	everything("--verbose")
 	p.fault.mustSet("works")
 	p.login("--keep")
 	p.server.Close()
 	p.moveClock(48 * time.Hour)
-	everything()
+	everything("--verbose")
 
 	// A key of the environment, sealed in a file and refused.
 	p2 := newPlace(t)
@@ -116,8 +121,8 @@ func TestSecretsStaySecret(t *testing.T) {
 	p2.service.DeleteKey(key2)
 	p2.moveClock(48 * time.Hour)
 	for _, args := range [][]string{{"get"}, {"token"}, {"status"}, {"status", "-o", "json"}, {"logout"}} {
-		o := p2.run("cr.dtz.rocks", args...)
-		w.check("output", o.stdout+o.stderr)
+		o := p2.run("cr.dtz.rocks", append(args, "--verbose")...)
+		w.checkOutput(o.stdout + o.stderr)
 	}
 	stop()
 }
@@ -143,6 +148,18 @@ func (w *watch) check(where, text string) {
 		if strings.Contains(text, secret) {
 			w.t.Errorf("%s shows %s", where, name)
 		}
+	}
+}
+
+var looksSecret = regexp.MustCompile(`apikey-[A-Za-z0-9-]{8,}|eyJ[A-Za-z0-9_-]{20,}`)
+
+// checkOutput looks for all that can be a secret too: nobody knows the API keys
+// that login --keep has made.
+func (w *watch) checkOutput(text string) {
+	w.t.Helper()
+	w.check("output", text)
+	if looksSecret.MatchString(text) {
+		w.t.Errorf("output shows an API key or a token: %q", looksSecret.ReplaceAllString(text, "<HERE>"))
 	}
 }
 

@@ -130,7 +130,9 @@ func (sys system) dockerConfig() (dockerconfig.File, error) {
 	if home == "" && sys.getenv("DOCKER_CONFIG") == "" {
 		return dockerconfig.File{}, errors.New("neither " + homeVariable + " nor DOCKER_CONFIG is set")
 	}
-	return dockerconfig.File{Path: dockerconfig.Path(sys.getenv, home)}, nil
+	path := dockerconfig.Path(sys.getenv, home)
+	sys.trace("Docker's configuration is %s", path)
+	return dockerconfig.File{Path: path}, nil
 }
 
 func (sys system) newUnconfigure() *cobra.Command {

@@ -64,7 +64,7 @@ refused, and nothing changes.
 	f.StringVar(&o.profile, "profile", "", "`name` of the login (default: the one that serves the registry, or "+config.DefaultProfile+")")
 	f.BoolVarP(&o.yes, "yes", "y", false, "serve registries other than "+platform.RegistryHost+" without asking")
 	f.BoolVar(&o.noConfigure, "no-configure", false, "leave Docker's config.json alone")
-	cmd.MarkFlagsMutuallyExclusive("default", "profile")
+	exclusive(cmd, "default", "profile")
 	completeNothing(cmd, "registry", "profile")
 	return cmd
 }
@@ -118,7 +118,7 @@ func (sys system) contextUse(ctx context.Context, o contextUseOptions, named boo
 	contextID := login.Token(o.context).Context // in the service's spelling
 	if len(addresses) == 0 {
 		sys.say("The default context of profile %s is now %s%s.", place.Profile, contextID, sys.roleNoteIn(login, contextID))
-		sys.warnOfRole(login, contextID)
+		sys.warnOfRole(place, login, contextID)
 		sys.sayWhoIsWhere(s, place, login, nil)
 		sys.notePrecedence(s, s.Served(place))
 		return nil
@@ -128,7 +128,7 @@ func (sys system) contextUse(ctx context.Context, o contextUseOptions, named boo
 		of = " of profile " + place.Profile
 	}
 	sys.say("%s: now in context %s%s%s.", inWords(addresses), contextID, of, sys.roleNoteIn(login, contextID))
-	sys.warnOfRole(login, contextID)
+	sys.warnOfRole(place, login, contextID)
 	sys.sayWhoIsWhere(s, place, login, addresses)
 	if o.noConfigure {
 		sys.say("Docker's config.json was left alone. Next: %s configure --registry %s", program, addresses[0])
@@ -214,9 +214,9 @@ func (sys system) roleNoteIn(login *store.Login, contextID string) string {
 }
 
 // warnOfRole says what to do where the registry's role is known to be missing.
-func (sys system) warnOfRole(login *store.Login, contextID string) {
+func (sys system) warnOfRole(place config.Login, login *store.Login, contextID string) {
 	if has := roleIn(login, contextID, sys.now()); has != nil && !*has {
-		sys.warn("warning: " + roleAdvice(login, contextID))
+		sys.warn("warning: " + roleAdvice(place, login, contextID))
 	}
 }
 

@@ -49,7 +49,7 @@ warning, failed or skipped.`,
 	f.StringVar(&o.registry, "registry", "", "the one registry to look at, `host[:port]`")
 	f.StringVar(&o.profile, "profile", "", "`name` of the one login to look at, whatever the environment says")
 	f.StringVarP(&o.output, "output", "o", "text", "`format`: text or json")
-	cmd.MarkFlagsMutuallyExclusive("registry", "profile")
+	exclusive(cmd, "registry", "profile")
 	completeNothing(cmd, "registry", "profile")
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]cobra.Completion{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd

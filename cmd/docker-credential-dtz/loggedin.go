@@ -33,7 +33,7 @@ func (sys system) afterLogin(s *session.Session, place config.Login, login *stor
 	}
 	sys.say("%s", next)
 	if !hasRole(login) {
-		sys.warn("warning: " + roleAdvice(login, login.Context))
+		sys.warn("warning: " + roleAdvice(place, login, login.Context))
 	}
 	sys.sayOwnContexts(login, s.OwnContexts(place), nil)
 	sys.notePrecedence(s, addresses)
@@ -65,7 +65,7 @@ func hasRole(login *store.Login) bool {
 
 // roleAdvice is what to do about a role that is missing in a context: work in
 // one where it is there, or have somebody give it.
-func roleAdvice(login *store.Login, contextID string) string {
+func roleAdvice(place config.Login, login *store.Login, contextID string) string {
 	claims := claimsOf(login, contextID)
 	missing := fmt.Sprintf("the registry will refuse you without the role %s; ", platform.RoleFor(platform.RegistryRole, contextID))
 	better := slices.IndexFunc(claims.Contexts, func(id string) bool {
@@ -73,7 +73,11 @@ func roleAdvice(login *store.Login, contextID string) string {
 	})
 	if better >= 0 {
 		id := oauth.Clean(claims.Contexts[better])
-		return missing + fmt.Sprintf("you have it in %s: %s", id, session.Run(program+" context use "+id))
+		command := program + " context use " + id
+		if place.Profile != config.DefaultProfile {
+			command += " --profile " + place.Profile
+		}
+		return missing + fmt.Sprintf("you have it in %s: %s", id, session.Run(command))
 	}
 	return missing + "ask an administrator of the context for it"
 }

@@ -34,8 +34,9 @@ type loginOptions struct {
 func (sys system) newLogin() *cobra.Command {
 	var o loginOptions
 	cmd := &cobra.Command{
-		Use:   "login",
-		Short: "Log in, and set Docker up to use the login",
+		Use:        "login",
+		SuggestFor: []string{"signin", "auth"},
+		Short:      "Log in, and set Docker up to use the login",
 		Long: `Log in with user name and password, or with an API key on standard input, or,
 as an experiment, in the browser (--web): the platform does not document that
 programs on your own machine may.
@@ -64,12 +65,12 @@ DTZ_IDENTITY_URL chooses another identity service, DTZ_STORE the store.`,
 	f.BoolVar(&o.noConfigure, "no-configure", false, "leave Docker's config.json alone")
 	f.BoolVar(&o.insecure, "insecure-storage", false, "keep the login unencrypted in a file, where there is no keychain")
 	o.addFlags(f)
-	cmd.MarkFlagsMutuallyExclusive("web", "username")
-	cmd.MarkFlagsMutuallyExclusive("web", "password-stdin")
-	cmd.MarkFlagsMutuallyExclusive("web", "api-key-stdin")
-	cmd.MarkFlagsMutuallyExclusive("api-key-stdin", "password-stdin")
-	cmd.MarkFlagsMutuallyExclusive("api-key-stdin", "username")
-	cmd.MarkFlagsMutuallyExclusive("api-key-stdin", "keep")
+	exclusive(cmd, "web", "username")
+	exclusive(cmd, "web", "password-stdin")
+	exclusive(cmd, "web", "api-key-stdin")
+	exclusive(cmd, "api-key-stdin", "password-stdin")
+	exclusive(cmd, "api-key-stdin", "username")
+	exclusive(cmd, "api-key-stdin", "keep")
 	completeNothing(cmd, "username", "profile", "registry", "context", "client-id", "redirect-port")
 	return cmd
 }
@@ -236,7 +237,7 @@ func (sys system) authenticate(ctx context.Context, client *oauth.Client, o logi
 	if o.context != "" && !platform.SameContext(o.context, got.Claims.Context) {
 		own := got.Claims
 		if got, err = client.Refresh(ctx, got.Access, o.context); err != nil {
-			return made{}, explainContext(err, o.context, own)
+			return made{}, refusedContext(err, o.context, own)
 		}
 	}
 	if o.keep {
@@ -247,8 +248,8 @@ func (sys system) authenticate(ctx context.Context, client *oauth.Client, o logi
 
 const waitingForIdentity = "Waiting for the identity service"
 
-// explainContext says which contexts there are to one who was refused another.
-func explainContext(err error, wanted string, own oauth.Claims) error {
+// refusedContext says which contexts there are to one who was refused another.
+func refusedContext(err error, wanted string, own oauth.Claims) error {
 	answer, ok := errors.AsType[*oauth.Error](err)
 	if !ok || !answer.Refused() {
 		return err

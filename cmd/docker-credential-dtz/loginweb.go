@@ -71,7 +71,7 @@ func (sys system) loginWeb(ctx context.Context, s *session.Session, place config
 	if wanted != "" && !platform.SameContext(wanted, got.Claims.Context) {
 		own := got.Claims
 		if got, err = client.Refresh(ctx, got.Access, wanted); err != nil {
-			return made{}, explainContext(err, wanted, own)
+			return made{}, refusedContext(err, wanted, own)
 		}
 	}
 	user := sys.email(ctx, client, got)

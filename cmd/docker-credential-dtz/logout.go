@@ -16,8 +16,9 @@ func (sys system) newLogout() *cobra.Command {
 	var profile string
 	var all bool
 	cmd := &cobra.Command{
-		Use:   "logout",
-		Short: "Forget a login, here and at the identity service",
+		Use:        "logout",
+		SuggestFor: []string{"signout"},
+		Short:      "Forget a login, here and at the identity service",
 		Long: `Forget a login: its secret, the addresses that it serves, and the API key that
 login --keep made for it, which is deleted at the identity service.`,
 		Args: cobra.NoArgs,
@@ -25,7 +26,7 @@ login --keep made for it, which is deleted at the identity service.`,
 	}
 	cmd.Flags().StringVar(&profile, "profile", config.DefaultProfile, "`name` of the login")
 	cmd.Flags().BoolVar(&all, "all", false, "forget every login")
-	cmd.MarkFlagsMutuallyExclusive("profile", "all")
+	exclusive(cmd, "profile", "all")
 	completeNothing(cmd, "profile")
 	return cmd
 }

@@ -108,6 +108,10 @@ func newWorld(t testing.TB, dir string) *world {
 		}, {
 			Name: "bob@example.com", Password: testPassword, Subject: "identity-bob12345",
 			Contexts: []string{"context-bob12345"},
+		}, {
+			Name: "carol@example.com", Password: testPassword, Subject: "identity-carol123",
+			Contexts: []string{"context-carol123", "context-team1234"},
+			Roles:    []string{"https://dtz.rocks/containerregistry/admin/context-team1234"},
 		}},
 	})
 	if err != nil {

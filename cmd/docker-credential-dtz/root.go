@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/docker/docker-credential-helpers/credentials"
 	"github.com/spf13/cobra"
 
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/session"
@@ -61,6 +62,17 @@ Log in once; from then on Docker is handed a fresh token whenever it asks.`,
 	kubelet := sys.newKubelet()
 	kubelet.GroupID = groupKubernetes
 	root.AddCommand(kubelet)
+	root.SetHelpCommandGroupID(groupPeople)
+	root.SetCompletionCommandGroupID(groupPeople)
+	root.InitDefaultHelpCmd()
+	if help, _, err := root.Find([]string{"help"}); err == nil {
+		help.Args = func(_ *cobra.Command, args []string) error {
+			if topic, rest, err := root.Find(args); err != nil || len(rest) > 0 {
+				return unknownCommand(topic, rest[0])
+			}
+			return nil
+		}
+	}
 	return root
 }
 
@@ -79,7 +91,12 @@ func (sys system) newVerb(verb string) *cobra.Command {
 		Use:     verb,
 		Short:   verbHelp[verb],
 		GroupID: groupDocker,
-		Args:    cobra.NoArgs,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if verb == credentials.ActionGet && len(args) > 0 {
+				return withHint(usagef("get reads an address on standard input, and takes no argument"), "to see a token, run %q", program+" token")
+			}
+			return cobra.NoArgs(cmd, args)
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if code := sys.serveDocker(cmd.Context(), verb); code != exitOK {
 				return exitError(code)
@@ -103,9 +120,7 @@ func (sys system) serveTerminal(ctx context.Context, args []string) int {
 	root := sys.newRoot()
 	root.SetArgs(args)
 	started := false
-	for _, cmd := range root.Commands() {
-		noteStart(cmd, &started)
-	}
+	explainUsage(root, &started)
 	cmd, err := root.ExecuteContextC(ctx)
 	var exit exitError
 	var usage *usageError
@@ -131,18 +146,4 @@ func (sys system) serveTerminal(ctx context.Context, args []string) int {
 	}
 	sys.complain(err)
 	return exitFailure
-}
-
-// noteStart makes cmd, and those below it, say when one begins: errors before
-// that are of the command line.
-func noteStart(cmd *cobra.Command, started *bool) {
-	if run := cmd.RunE; run != nil {
-		cmd.RunE = func(cmd *cobra.Command, args []string) error {
-			*started = true
-			return run(cmd, args)
-		}
-	}
-	for _, sub := range cmd.Commands() {
-		noteStart(sub, started)
-	}
 }

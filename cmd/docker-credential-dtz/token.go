@@ -34,7 +34,7 @@ user of the machine could read it.`,
 	f.StringVar(&o.registry, "registry", "", "the registry that it is for, `host[:port]` (default: "+platform.RegistryHost+", or that of the only login)")
 	f.StringVar(&o.context, "context", "", "`id` of the context that it is for (default: the registry's or the login's)")
 	f.StringVar(&o.profile, "profile", "", "`name` of the login that it is from, whatever the environment says")
-	cmd.MarkFlagsMutuallyExclusive("registry", "profile")
+	exclusive(cmd, "registry", "profile")
 	completeNothing(cmd, "registry", "context", "profile")
 	return cmd
 }

@@ -1,0 +1,153 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/creack/pty"
+)
+
+func TestStyle(t *testing.T) {
+	person, tty, err := pty.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer person.Close()
+	defer tty.Close()
+	plain := "word ok warning FAILED"
+	colour := "\x1b[1mword\x1b[0m \x1b[32m✓\x1b[0m \x1b[33m!\x1b[0m \x1b[31m✗\x1b[0m"
+	for _, tt := range []struct {
+		name string
+		to   io.Writer
+		env  map[string]string
+		want string
+	}{
+		{"a terminal", tty, map[string]string{"TERM": "xterm", "LANG": "de_DE.UTF-8"}, colour},
+		{"a terminal, as macOS spells the charset", tty, map[string]string{"LC_CTYPE": "UTF-8"}, colour},
+		{"a terminal without UTF-8", tty, map[string]string{"LANG": "en_US.UTF-8", "LC_ALL": "C"}, "\x1b[1mword\x1b[0m ok warning FAILED"},
+		{"a dumb terminal", tty, map[string]string{"TERM": "dumb", "LANG": "C.UTF-8"}, plain},
+		{"NO_COLOR", tty, map[string]string{"NO_COLOR": "1", "LANG": "C.UTF-8"}, plain},
+		{"NO_COLOR, set but empty", tty, map[string]string{"NO_COLOR": "", "LANG": "C.UTF-8"}, colour},
+		{"a pipe", new(bytes.Buffer), map[string]string{"TERM": "xterm", "LANG": "C.UTF-8"}, plain},
+	} {
+		sys := system{lookup: func(name string) (string, bool) { value, set := tt.env[name]; return value, set }}
+		st := sys.styleFor(tt.to)
+		got := strings.Join([]string{st.bold("word"), st.mark(stateGood), st.mark(stateWarn), st.mark(stateBad)}, " ")
+		if got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+// Each stream is judged by itself: colours on one say nothing of the other.
+func TestStyleOfEachStream(t *testing.T) {
+	person, tty, err := pty.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer person.Close()
+	defer tty.Close()
+	sys := system{stdout: new(bytes.Buffer), stderr: tty, lookup: func(string) (string, bool) { return "", false }}
+	if sys.styleFor(sys.stdout).color || !sys.styleFor(sys.stderr).color {
+		t.Error("standard output is a pipe and standard error a terminal")
+	}
+}
+
+// A line that moves shows nothing of what is over at once, counts seconds, makes
+// way for other lines, and leaves nothing behind.
+func TestProgress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		sys := system{stderr: &out, console: &console{}, lookup: func(string) (string, bool) { return "", false }}
+
+		done := sys.progress(t.Context(), "Waiting", patienceUnseen)
+		time.Sleep(patienceUnseen / 2)
+		done()
+		if out.Len() != 0 {
+			t.Errorf("what is over at once shows %q", &out)
+		}
+
+		done = sys.progress(t.Context(), "Waiting", 0)
+		time.Sleep(3*time.Second + frameTime/2)
+		sys.warn("something else")
+		shown := rendered(t, out.String())
+		if shown != program+": something else\n" {
+			t.Errorf("another line leaves %q", shown)
+		}
+		time.Sleep(2 * time.Second)
+		if shown := rendered(t, out.String()); !strings.HasSuffix(shown, " Waiting 5s") {
+			t.Errorf("after five seconds it shows %q", shown)
+		}
+		done()
+		done() // as a deferred call behind one that came first
+		if shown := rendered(t, out.String()); shown != program+": something else\n" {
+			t.Errorf("it leaves %q", shown)
+		}
+
+		out.Reset()
+		ctx, cancel := context.WithCancel(t.Context())
+		done = sys.progress(ctx, "Waiting", 0)
+		time.Sleep(time.Second)
+		cancel()
+		synctest.Wait()
+		if shown := rendered(t, out.String()); shown != "" {
+			t.Errorf("an interruption leaves %q", shown)
+		}
+		done()
+
+		out.Reset()
+		sys.console.quiet = true
+		done = sys.wait(t.Context(), "Waiting")
+		time.Sleep(time.Second)
+		done()
+		if out.Len() != 0 {
+			t.Errorf("--quiet shows %q", &out)
+		}
+		sys.console.quiet = false
+		done = sys.wait(t.Context(), "Waiting")
+		time.Sleep(time.Second)
+		done()
+		if got, want := out.String(), "Waiting ...\n"; got != want {
+			t.Errorf("a pipe gets %q, want %q", got, want)
+		}
+	})
+}
+
+// A line longer than the terminal is wide could not be wiped away.
+func TestProgressFitsTheTerminal(t *testing.T) {
+	t.Parallel()
+	person, tty, err := pty.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer person.Close()
+	defer tty.Close()
+	if err := pty.Setsize(person, &pty.Winsize{Rows: 5, Cols: 20}); err != nil {
+		t.Fatal(err)
+	}
+	sys := system{stderr: tty}
+	if got, want := cut("| Waiting for the identity service 12s", sys.width()), "| Waiting for the i"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// rendered is what a terminal shows of text, as far as the program uses it.
+func rendered(t *testing.T, text string) string {
+	t.Helper()
+	var shown strings.Builder
+	for line := range strings.Lines(text) {
+		parts := strings.Split(line, eraseLine)
+		shown.WriteString(parts[len(parts)-1])
+	}
+	if strings.Contains(shown.String(), "\x1b") {
+		t.Errorf("%q holds other escape sequences", text)
+	}
+	return shown.String()
+}
