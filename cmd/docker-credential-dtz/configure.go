@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"runtime"
+	"io/fs"
 	"slices"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -19,36 +16,55 @@ import (
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/session"
 )
 
-// helperName is what Docker calls us: the program's name behind
-// docker-credential-.
-const helperName = "dtz"
-
 type configureOptions struct {
 	registries []string
 	profile    string
 	apiKeyFile string
 	yes        bool
+	podman     bool
+	dryRun     bool
+	windows    bool
+	chosen     bool // --windows, or --windows=false, is given
 }
 
 func (sys system) newConfigure() *cobra.Command {
 	var o configureOptions
 	cmd := &cobra.Command{
 		Use:   "configure",
-		Short: "Set Docker up to ask this helper",
+		Short: "Set Docker, or podman, up to ask this helper",
 		Long: `Write this helper into credHelpers of Docker's config.json, for the registries
 named or, without --registry, for all that are served. The rest of the file
 stays as it is. DOCKER_CONFIG names the file's folder, as for Docker.
 
+With a login, each registry is asked where the images of your context lie. An
+address on the registry's own host, such as cr.dtz.rocks:3214, is set up too.
+
+--podman writes to containers' auth.json instead, which podman, buildah and
+skopeo ask before Docker's file: that of REGISTRY_AUTH_FILE, or the one that
+outlives a reboot.
+
 --api-key-file records the path of an API key for a server's cron and systemd,
 whose environment is not yours: the registries are then served with that key.`,
+		Example: `  docker-credential-dtz configure --dry-run
+  docker-credential-dtz configure --podman
+  docker-credential-dtz configure --api-key-file /etc/dtz/apikey`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return sys.configure(cmd.Context(), o) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.chosen = cmd.Flags().Changed("windows")
+			if cmd.Flags().Changed("api-key-file") && o.apiKeyFile == "" {
+				return usagef("--api-key-file is empty")
+			}
+			return sys.configure(cmd.Context(), o)
+		},
 	}
 	f := cmd.Flags()
 	f.StringArrayVar(&o.registries, "registry", nil, "registry to set up, `host[:port]`; repeatable")
 	f.StringVar(&o.profile, "profile", config.DefaultProfile, "`name` of the login that serves registries which none serves yet")
 	f.StringVar(&o.apiKeyFile, "api-key-file", "", "`path` of a file with an API key that serves the registries")
 	f.BoolVarP(&o.yes, "yes", "y", false, "do not ask: serve other registries than "+platform.RegistryHost+", replace other helpers' entries")
+	f.BoolVar(&o.podman, "podman", false, "set up podman, buildah and skopeo instead of Docker")
+	f.BoolVarP(&o.dryRun, "dry-run", "n", false, "print what would change, and change nothing")
+	f.BoolVar(&o.windows, "windows", false, "in WSL: use "+windowsProgram+", whose login lies in Windows' keychain")
 	completeNothing(cmd, "registry", "profile")
 	return cmd
 }
@@ -67,116 +83,160 @@ func (sys system) configure(ctx context.Context, o configureOptions) error {
 			return fmt.Errorf("configuring Docker: %w", err)
 		}
 	}
+	t, err := sys.target(o.podman)
+	if err != nil {
+		return err
+	}
+	helper, err := sys.chooseHelper(ctx, s, t, addresses, o)
+	if err != nil {
+		return err
+	}
+	w := wiring{target: t, helper: helper, addresses: addresses, replace: o.yes, dryRun: o.dryRun}
+	if helper == windowsHelper { // it has bindings of its own, in Windows
+		if o.apiKeyFile != "" {
+			return usagef("--api-key-file is for this system, and %s looks into Windows'", windowsProgram)
+		}
+		if _, err := sys.wire(ctx, s, w); err != nil || o.dryRun {
+			return err
+		}
+		sys.say("%s asks %s for %s. Log in there: %s login", t.who, windowsProgram, join(addresses), windowsProgram)
+		return nil
+	}
 	unserved := slices.DeleteFunc(slices.Clone(addresses), s.IsBound)
 	place, err := s.Pick(o.profile)
-	var none *session.Error
-	if errors.As(err, &none) && none.Outcome == session.NotLoggedIn {
+	if none, ok := errors.AsType[*session.Error](err); ok && none.Outcome == session.NotLoggedIn {
 		place, err = s.NewPlace(o.profile, "", unserved)
 	}
 	if err != nil {
-		return fmt.Errorf("configuring Docker: %w", err)
+		return fmt.Errorf("configuring %s: %w", t.who, err)
 	}
-	if err := sys.agree(ctx, s, place, unserved, o.yes); err != nil {
-		return err
-	}
-	if err := s.Bind(ctx, place, addresses, o.apiKeyFile); err != nil {
-		return fmt.Errorf("configuring Docker: %w", err)
-	}
-	if err := sys.configureDocker(addresses, o.yes); err != nil {
-		return err
-	}
-	sys.say("Docker asks this helper for %s.", join(addresses))
-	return nil
-}
-
-// configureDocker makes Docker ask us for the addresses.
-func (sys system) configureDocker(addresses []config.Address, replace bool) error {
-	file, err := sys.dockerConfig()
-	if err != nil {
-		return fmt.Errorf("configuring Docker: %w", err)
-	}
-	_, err = file.Add(texts(addresses), helperName, replace)
-	var conflict *dockerconfig.ConflictError
-	if errors.As(err, &conflict) {
-		return withHint(fmt.Errorf("configuring Docker: %w", err), "to replace that entry, run %q",
-			fmt.Sprintf("%s configure --registry %s --yes", program, conflict.Address))
-	}
-	if err != nil {
-		return fmt.Errorf("configuring Docker: %w", err)
-	}
-	sys.warnUnlessOnPath()
-	return nil
-}
-
-// warnUnlessOnPath says when Docker would not find us: it looks on PATH only.
-func (sys system) warnUnlessOnPath() {
-	if _, err := exec.LookPath(program); err == nil {
-		return
-	}
-	where := "its folder"
-	if self, err := os.Executable(); err == nil {
-		where = filepath.Dir(self)
-	}
-	sys.warn(fmt.Sprintf("warning: Docker finds %s on PATH only, and it is not there; add %s to PATH", program, where))
-}
-
-// dockerConfig is Docker's config.json.
-func (sys system) dockerConfig() (dockerconfig.File, error) {
-	homeVariable := "HOME"
-	if runtime.GOOS == "windows" {
-		homeVariable = "USERPROFILE"
-	}
-	home := sys.getenv(homeVariable)
-	if home == "" && sys.getenv("DOCKER_CONFIG") == "" {
-		return dockerconfig.File{}, errors.New("neither " + homeVariable + " nor DOCKER_CONFIG is set")
-	}
-	path := dockerconfig.Path(sys.getenv, home)
-	sys.trace("Docker's configuration is %s", path)
-	return dockerconfig.File{Path: path}, nil
-}
-
-func (sys system) newUnconfigure() *cobra.Command {
-	var registries []string
-	cmd := &cobra.Command{
-		Use:   "unconfigure",
-		Short: "Take this helper out of Docker's config.json",
-		Long: `Remove this helper from credHelpers of Docker's config.json, for the registries
-named or, without --registry, wherever it stands. Logins stay; logout ends them.`,
-		Args: cobra.NoArgs,
-		RunE: func(_ *cobra.Command, _ []string) error { return sys.unconfigure(registries) },
-	}
-	cmd.Flags().StringArrayVar(&registries, "registry", nil, "registry to take out, `host[:port]`; repeatable")
-	completeNothing(cmd, "registry")
-	return cmd
-}
-
-func (sys system) unconfigure(registries []string) error {
-	parsed, err := parseRegistries(registries)
-	if err != nil {
-		return err
-	}
-	addresses := texts(parsed)
-	file, err := sys.dockerConfig()
-	if err != nil {
-		return fmt.Errorf("configuring Docker: %w", err)
-	}
-	if len(addresses) == 0 {
-		helpers, err := file.Helpers()
-		if err != nil {
-			return fmt.Errorf("configuring Docker: %w", err)
+	if !o.dryRun {
+		if err := sys.agree(ctx, s, place, unserved, o.yes); err != nil {
+			return err
 		}
-		addresses = slices.Sorted(maps.Keys(helpers)) // Remove takes out our own only
 	}
-	removed, err := file.Remove(addresses, helperName)
-	if err != nil {
-		return fmt.Errorf("configuring Docker: %w", err)
+	keyFile := ""
+	if o.apiKeyFile != "" {
+		var warning string
+		if keyFile, warning, err = session.CheckKeyFile(o.apiKeyFile); err != nil {
+			return withHint(fmt.Errorf("configuring %s: %w", t.who, err), "give a file with nothing but the key in it, that stays where it is")
+		}
+		if warning != "" {
+			sys.warn("warning: " + warning)
+		}
 	}
-	if len(removed) == 0 {
-		sys.say("%s has no entry of this helper; nothing was changed.", file.Path)
-		return nil
+	w.bind = func(c *config.Config) {
+		for _, address := range addresses {
+			c.Bind(address, place.Identity, place.Profile, keyFile)
+		}
 	}
-	sys.say("Docker no longer asks this helper for %s.", join(removed))
+	w.ask = slices.DeleteFunc(slices.Clone(addresses), func(address config.Address) bool {
+		// Nobody has agreed yet that it may have a token.
+		return o.dryRun && !o.yes && !address.IsPlatform() && slices.Contains(unserved, address)
+	})
+	if _, err := sys.wire(ctx, s, w); err != nil || o.dryRun {
+		return err
+	}
+	sys.say("%s asks this helper for %s.", t.who, join(addresses))
+	if keyFile != "" {
+		sys.say("The API key in %s serves %s. It was read and not tried: %s status", keyFile, join(addresses), program)
+	}
 	return nil
+}
+
+// configureDocker makes Docker ask us for the addresses of a login, and for
+// those that their registries name, which it returns.
+func (sys system) configureDocker(ctx context.Context, s *session.Session, addresses []config.Address) (added []config.Address, err error) {
+	t, err := sys.target(false)
+	if err != nil {
+		return nil, err
+	}
+	return sys.wire(ctx, s, wiring{target: t, helper: helperName, addresses: addresses, ask: addresses})
+}
+
+// wiring is which file is to name which helper for which addresses, and what
+// has to be bound before.
+type wiring struct {
+	target    target
+	helper    string
+	addresses []config.Address
+	bind      func(*config.Config) // nil: nothing
+	ask       []config.Address     // registries that may name an address of their own
+	replace   bool                 // another helper's entry
+	dryRun    bool
+}
+
+// wire carries w out: the bindings first, so that Docker is never pointed at a
+// helper that has never heard of the address. It returns what registries have
+// named and was added.
+func (sys system) wire(ctx context.Context, s *session.Session, w wiring) (added []config.Address, err error) {
+	conf, err := config.Load(s.ConfigPath)
+	if err != nil {
+		return nil, fmt.Errorf("configuring %s: %w", w.target.who, err)
+	}
+	if w.bind != nil {
+		w.bind(conf)
+	}
+	found := sys.discover(ctx, s, conf, w.ask)
+	addresses := w.addresses
+	for _, f := range found {
+		if !slices.Contains(addresses, f.address) {
+			addresses = append(slices.Clip(addresses), f.address)
+		}
+	}
+	done, err := sys.carryOut(ctx, s, change{
+		target: w.target,
+		edit: dockerconfig.Add(texts(addresses), w.helper, func(helper string) bool {
+			return w.replace || slices.Contains(ourHelpers, helper)
+		}),
+		bind: func(c *config.Config) {
+			if w.bind != nil {
+				w.bind(c)
+			}
+			for _, f := range found {
+				if _, own := c.Bindings[f.address]; !own {
+					c.Bindings[f.address] = f.binding
+				}
+			}
+		},
+		dryRun: w.dryRun,
+	})
+	if conflict, ok := errors.AsType[*dockerconfig.ConflictError](err); ok {
+		podman := ""
+		if w.target.who == podmanName {
+			podman = " --podman"
+		}
+		return nil, withHint(fmt.Errorf("configuring %s: %w", w.target.who, err), "to replace that entry, run %q",
+			fmt.Sprintf("%s configure%s --registry %s --yes", program, podman, conflict.Address))
+	}
+	if err != nil {
+		return nil, explainFile(fmt.Errorf("configuring %s: %w", w.target.who, err), w.target, fmt.Sprintf(`"credHelpers": {%q: %q}`, addresses[0], w.helper))
+	}
+	if w.dryRun {
+		return nil, nil
+	}
+	for _, entry := range done.Entries {
+		if entry.Before != "" && !slices.Contains(ourHelpers, entry.Before) {
+			sys.say("The entry of %s named the helper %q before; nothing here remembers that.", entry.Address, entry.Before)
+		}
+	}
+	for _, f := range found {
+		if slices.ContainsFunc(done.Entries, func(e dockerconfig.Entry) bool { return e.Address == string(f.address) }) {
+			sys.say("Images of %s lie at %s: that is set up too.", f.contextID, f.address)
+			added = append(added, f.address)
+		}
+	}
+	sys.warnIfShadowed(w.target, addresses)
+	sys.warnUnlessOnPath(w.helper)
+	return added, nil
+}
+
+// explainFile adds what can be done about a file that cannot be written.
+func explainFile(err error, t target, entry string) error {
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
+		return withHint(err, "make it writable, or put %s into %s by hand", entry, t.Path)
+	}
+	return err
 }
 
 func texts(addresses []config.Address) []string {
@@ -187,19 +247,19 @@ func texts(addresses []config.Address) []string {
 	return out
 }
 
-// wired reports at which addresses Docker asks us.
+// wired reports at which addresses Docker asks us, here or in Windows.
 func (sys system) wired() map[string]bool {
 	wired := map[string]bool{}
-	file, err := sys.dockerConfig()
+	t, err := sys.target(false)
 	if err != nil {
 		return wired
 	}
-	helpers, err := file.Helpers()
+	helpers, err := t.Helpers()
 	if err != nil {
 		return wired
 	}
 	for address, helper := range helpers {
-		wired[address] = helper == helperName
+		wired[address] = slices.Contains(ourHelpers, helper)
 	}
 	return wired
 }

@@ -132,7 +132,7 @@ func (sys system) contextUse(ctx context.Context, o contextUseOptions, named boo
 	sys.sayWhoIsWhere(s, place, login, addresses)
 	if o.noConfigure {
 		sys.say("Docker's config.json was left alone. Next: %s configure --registry %s", program, addresses[0])
-	} else if err := sys.configureDocker(addresses, false); err != nil {
+	} else if _, err := sys.configureDocker(ctx, s, addresses); err != nil {
 		return fmt.Errorf("the context was changed, but %w", err)
 	} else {
 		sys.say("Docker uses it for %s. Next: docker push %s/IMAGE", join(addresses), addresses[0])

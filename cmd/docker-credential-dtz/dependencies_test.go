@@ -23,6 +23,7 @@ func TestDependencies(t *testing.T) {
 		"github.com/docker/docker-credential-helpers/credentials",
 		"github.com/gofrs/flock",
 		"github.com/godbus/dbus/v5",
+		"github.com/rogpeppe/go-internal/diff", // configure --dry-run
 		"github.com/spf13/cobra", "github.com/spf13/pflag",
 		"github.com/tailscale/hujson",
 		"github.com/zalando/go-keyring",

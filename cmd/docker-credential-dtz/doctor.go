@@ -93,14 +93,14 @@ func (sys system) doctorsWorld() doctor.World {
 	if resolved, linkErr := filepath.EvalSymlinks(self); err == nil && linkErr == nil {
 		self = resolved
 	}
-	docker, _ := sys.dockerConfig() // without a home folder: the check docker says so
+	docker, _ := sys.target(false) // without a home folder: the check docker says so
 	return doctor.World{
 		Lookup:   sys.lookup,
 		GOOS:     runtime.GOOS,
 		Now:      sys.now,
 		Self:     self,
 		Version:  buildVersion(),
-		Docker:   docker,
+		Docker:   docker.File,
 		Session:  func() *session.Session { return sys.session(patienceForDocker) },
 		Registry: sys.remote,
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -15,7 +16,7 @@ import (
 // afterLogin sets Docker up, last, so that Docker is never pointed at a helper
 // with nothing to give, and says in four lines what has come of it: who, where
 // the secret lies, how long it lasts and what to do next.
-func (sys system) afterLogin(s *session.Session, place config.Login, login *store.Login, addresses []config.Address, noConfigure bool) error {
+func (sys system) afterLogin(ctx context.Context, s *session.Session, place config.Login, login *store.Login, addresses []config.Address, noConfigure bool) error {
 	st := sys.styleFor(sys.stderr)
 	role := "with the registry's role"
 	if !hasRole(login) {
@@ -25,8 +26,10 @@ func (sys system) afterLogin(s *session.Session, place config.Login, login *stor
 	sys.say("The login lies in %s.", strings.Join(s.Where(place), " and "))
 	sys.say("%s", lasts(login))
 	next := "Docker's config.json was left alone. Next: " + st.bold(program+" configure")
+	var added []config.Address
 	if !noConfigure {
-		if err := sys.configureDocker(addresses, false); err != nil {
+		var err error
+		if added, err = sys.configureDocker(ctx, s, addresses); err != nil {
 			return fmt.Errorf("logged in, but %w", err)
 		}
 		next = fmt.Sprintf("Docker uses it for %s. Next: %s", join(addresses), st.bold(fmt.Sprintf("docker push %s/IMAGE", addresses[0])))
@@ -35,7 +38,7 @@ func (sys system) afterLogin(s *session.Session, place config.Login, login *stor
 	if !hasRole(login) {
 		sys.warn("warning: " + roleAdvice(place, login, login.Context))
 	}
-	sys.sayOwnContexts(login, s.OwnContexts(place), nil)
+	sys.sayOwnContexts(login, s.OwnContexts(place), added)
 	sys.notePrecedence(s, addresses)
 	return nil
 }

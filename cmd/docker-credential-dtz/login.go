@@ -150,7 +150,7 @@ func (sys system) login(ctx context.Context, o loginOptions) error {
 			return fmt.Errorf("logged in, but %s may be in another context: %w", join(addresses), err)
 		}
 	}
-	return sys.afterLogin(s, place, made.login, addresses, o.noConfigure)
+	return sys.afterLogin(ctx, s, place, made.login, addresses, o.noConfigure)
 }
 
 // probe tries the store before anything is asked in vain. A keychain that is
@@ -191,7 +191,7 @@ func (sys system) agree(ctx context.Context, s *session.Session, place config.Lo
 				usagef("%s is not the platform's registry, and whoever runs it can act as you with the tokens it is given", address),
 				"if you trust it, add --yes")
 		}
-		yes, err := sys.confirm(ctx, fmt.Sprintf("Whoever runs %s can act as you with the tokens it is given. Do you trust it?", address))
+		yes, err := sys.confirm(ctx, fmt.Sprintf("Whoever runs %s can act as you with the tokens it is given. Do you trust it?", address), false)
 		if err != nil {
 			return err
 		}

@@ -91,6 +91,8 @@ type world struct {
 	server  *httptest.Server
 	fault   *fault
 	clock   string // file with the offset of the clock from real time
+
+	registries *registries
 }
 
 func newWorld(t testing.TB, dir string) *world {
@@ -118,6 +120,7 @@ func newWorld(t testing.TB, dir string) *world {
 		t.Fatal(err)
 	}
 	w.service = service
+	w.registries = newRegistries(t, dir)
 	w.server = httptest.NewServer(w.fault.around(service))
 	t.Cleanup(w.server.Close)
 	return w
@@ -163,6 +166,9 @@ func TestScripts(t *testing.T) {
 			} {
 				env.Setenv(name, value)
 			}
+			for name, value := range w.registries.env() {
+				env.Setenv(name, value)
+			}
 			for name, content := range map[string]string{
 				"password": testPassword + "\n", "apikey": key + "\n",
 				"address": "127.0.0.1:5000", "platform": "cr.dtz.rocks",
@@ -174,14 +180,16 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"clock":    cmdClock,
-			"calls":    cmdCalls,
-			"identity": cmdIdentity,
-			"token":    cmdToken,
-			"same":     cmdSame,
-			"mode":     cmdMode,
-			"scope":    cmdScope,
-			"waitfor":  cmdWaitFor,
+			"asked":      cmdAsked,
+			"clock":      cmdClock,
+			"registries": cmdRegistries,
+			"calls":      cmdCalls,
+			"identity":   cmdIdentity,
+			"token":      cmdToken,
+			"same":       cmdSame,
+			"mode":       cmdMode,
+			"scope":      cmdScope,
+			"waitfor":    cmdWaitFor,
 		},
 	})
 }

@@ -32,6 +32,9 @@ func newPlace(t testing.TB) *place {
 	for name, value := range keychainEnv {
 		p.setenv(name, value)
 	}
+	for name, value := range p.registries.env() {
+		p.setenv(name, value)
+	}
 	p.setenv("HOME", p.home)
 	p.setenv("DTZ_IDENTITY_URL", p.url())
 	p.setenv("DTZ_TEST_CLOCK", p.clock)

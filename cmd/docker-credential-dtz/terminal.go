@@ -140,17 +140,27 @@ func await[T any](ctx context.Context, work func() (T, error)) (T, error) {
 	}
 }
 
-// confirm asks a question whose answer is no unless somebody says yes.
-func (sys system) confirm(ctx context.Context, question string) (bool, error) {
-	answer, err := sys.askLine(ctx, question+" [y/N] ")
+// confirm asks a question. Whoever just presses Enter says what otherwise is;
+// where nobody answers, it is no.
+func (sys system) confirm(ctx context.Context, question string, otherwise bool) (bool, error) {
+	choice := " [y/N] "
+	if otherwise {
+		choice = " [Y/n] "
+	}
+	answer, err := sys.askLine(ctx, question+choice)
 	if errors.Is(err, errNoAnswer) {
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	answer = strings.ToLower(strings.TrimSpace(answer))
-	return answer == "y" || answer == "yes", nil
+	switch strings.ToLower(strings.TrimSpace(answer)) {
+	case "":
+		return otherwise, nil
+	case "y", "yes":
+		return true, nil
+	}
+	return false, nil
 }
 
 // cutLineBreak cuts one line break off the end.

@@ -125,4 +125,13 @@ func (a Address) IsPlatform() bool {
 	return a == platform.RegistryHost || strings.HasPrefix(string(a), platform.RegistryHost+":")
 }
 
+// Host is the address without its port; an IPv6 address is in brackets.
+func (a Address) Host() string {
+	host, _, _ := splitPort(string(a), 0)
+	return host
+}
+
+// HasPort reports whether the port is another than 443.
+func (a Address) HasPort() bool { return a.Host() != string(a) }
+
 func (a Address) String() string { return string(a) }

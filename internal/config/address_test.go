@@ -60,6 +60,17 @@ func TestIsPlatform(t *testing.T) {
 	}
 }
 
+func TestHost(t *testing.T) {
+	for address, want := range map[Address]string{
+		"cr.dtz.rocks": "cr.dtz.rocks", "cr.dtz.rocks:3214": "cr.dtz.rocks",
+		"127.0.0.1:5000": "127.0.0.1", "[::1]": "[::1]", "[::1]:5000": "[::1]",
+	} {
+		if got := address.Host(); got != want || address.HasPort() != (want != string(address)) {
+			t.Errorf("%q.Host() = %q, want %q", address, got, want)
+		}
+	}
+}
+
 func FuzzParseAddress(f *testing.F) {
 	for _, tt := range readSpellings(f) {
 		f.Add(tt.in)

@@ -39,6 +39,9 @@ type Config struct {
 	Logins []Login
 	// Bindings are the addresses that are served.
 	Bindings map[Address]Binding
+	// Origins are what configure found in the files of others that it wrote to,
+	// by path, as far as unconfigure has to know.
+	Origins map[string]Origin
 }
 
 // Login says where one login lies. Identity and Profile name it.
@@ -58,6 +61,16 @@ type Binding struct {
 	// APIKeyFile names a file with an API key that serves this address before
 	// the login does. Empty means none.
 	APIKeyFile string `json:"apiKeyFile,omitempty"`
+	// ByConfigure: no login made this binding but configure, and unconfigure
+	// takes it back.
+	ByConfigure bool `json:"byConfigure,omitempty"`
+}
+
+// Origin is what was missing in a file, and what stood there instead. See
+// dockerconfig.Origin, whose words these are.
+type Origin struct {
+	Missing string `json:"missing"`
+	Text    string `json:"text,omitempty"`
 }
 
 // file is the format at rest.
@@ -65,6 +78,7 @@ type file struct {
 	Version  int                 `json:"version"`
 	Logins   []Login             `json:"logins"`
 	Bindings map[Address]Binding `json:"bindings"`
+	Origins  map[string]Origin   `json:"origins,omitempty"`
 }
 
 // builtin is what holds until the first change is written.
@@ -137,7 +151,7 @@ func decode(data []byte) (*Config, error) {
 	if in.Bindings == nil {
 		in.Bindings = map[Address]Binding{}
 	}
-	return &Config{Logins: in.Logins, Bindings: in.Bindings}, nil
+	return &Config{in.Logins, in.Bindings, in.Origins}, nil
 }
 
 // Update changes the file at path through change, one process at a time, and
@@ -178,8 +192,33 @@ func Update(ctx context.Context, path string, change func(*Config) error) error 
 	return atomicfile.Write(path, after)
 }
 
+// Preview returns what the file at path holds, nil if there is none, and what it
+// would hold after Update.
+func Preview(path string, change func(*Config) error) (before, after []byte, err error) {
+	c, err := Load(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	if path != "" {
+		if before, err = os.ReadFile(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, nil, fmt.Errorf("reading bindings: %w", err)
+		}
+	}
+	unchanged, err := c.encode()
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := change(c); err != nil {
+		return nil, nil, err
+	}
+	if after, err = c.encode(); err != nil || bytes.Equal(unchanged, after) {
+		return before, before, err
+	}
+	return before, after, nil
+}
+
 func (c *Config) encode() ([]byte, error) {
-	data, err := json.MarshalIndent(file{version, c.Logins, c.Bindings}, "", "  ")
+	data, err := json.MarshalIndent(file{version, c.Logins, c.Bindings, c.Origins}, "", "  ")
 	return append(data, '\n'), err
 }
 
@@ -225,6 +264,37 @@ func (c *Config) Served(identity, profile string) []Address {
 	}
 	slices.Sort(served)
 	return served
+}
+
+// Bind binds the address to the login of identity and profile for configure, if
+// it has no binding. A keyFile that is not empty serves it before any login.
+func (c *Config) Bind(address Address, identity, profile, keyFile string) {
+	b, bound := c.Lookup(address)
+	if !bound {
+		b = Binding{Identity: identity, Profile: profile}
+	}
+	if bound && keyFile == "" {
+		return
+	}
+	if _, own := c.Bindings[address]; !own {
+		b.ByConfigure = true // else it would outlive the binding that it has been copied from
+	}
+	b.APIKeyFile = keyFile
+	c.Bindings[address] = b
+}
+
+// Unbind takes back what configure made of the address's own binding, and
+// returns what that was.
+func (c *Config) Unbind(address Address) Binding {
+	b := c.Bindings[address]
+	if b.ByConfigure {
+		delete(c.Bindings, address)
+	} else if b.APIKeyFile != "" {
+		kept := b
+		kept.APIKeyFile = ""
+		c.Bindings[address] = kept
+	}
+	return b
 }
 
 // Forget removes the login's place and every address bound to it, but those

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -51,7 +52,7 @@ func TestUpdateKeepsWhatItWrote(t *testing.T) {
 	err := Update(t.Context(), path, func(c *Config) error {
 		c.SetPlace(Login{"https://identity.example", "work", "file"})
 		c.SetPlace(Login{"https://identity.example", "work", "keychain"})
-		c.Bindings["127.0.0.1:5000"] = Binding{"https://identity.example", "work", "context-abc12345", "/run/key"}
+		c.Bindings["127.0.0.1:5000"] = Binding{"https://identity.example", "work", "context-abc12345", "/run/key", false}
 		return nil
 	})
 	if err != nil {
@@ -61,7 +62,7 @@ func TestUpdateKeepsWhatItWrote(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := c.Bindings["127.0.0.1:5000"]; got != (Binding{"https://identity.example", "work", "context-abc12345", "/run/key"}) {
+	if got := c.Bindings["127.0.0.1:5000"]; got != (Binding{"https://identity.example", "work", "context-abc12345", "/run/key", false}) {
 		t.Errorf("binding = %+v", got)
 	}
 	if _, found := c.Bindings["cr.dtz.rocks"]; !found {
@@ -85,6 +86,67 @@ func TestUpdateKeepsWhatItWrote(t *testing.T) {
 	served := c.Served("https://identity.example", "work")
 	if len(c.Logins) != 0 || !slices.Equal(served, []Address{"127.0.0.1:5000"}) {
 		t.Errorf("after Forget: %+v, want the address alone that a file serves", c)
+	}
+}
+
+func TestUnbindTakesBackWhatBindMade(t *testing.T) {
+	login := Binding{Identity: "https://identity.example", Profile: "work"}
+	tests := []struct {
+		name    string
+		address Address
+		keyFile string
+		bound   Binding // by Bind
+	}{
+		{"a new address", "127.0.0.1:6000", "", Binding{Identity: "https://other.example", Profile: "home", ByConfigure: true}},
+		{"a new address with a key", "127.0.0.1:6000", "/run/key", Binding{Identity: "https://other.example", Profile: "home", APIKeyFile: "/run/key", ByConfigure: true}},
+		{"a login's address", "127.0.0.1:5000", "", login},
+		{"a login's address with a key", "127.0.0.1:5000", "/run/key", Binding{Identity: login.Identity, Profile: login.Profile, APIKeyFile: "/run/key"}},
+		{
+			"a port of the platform's, with a key", "cr.dtz.rocks:3214", "/run/key",
+			Binding{Identity: "https://identity.dtz.rocks/api/2021-02-21", Profile: "default", APIKeyFile: "/run/key", ByConfigure: true},
+		},
+		{"a port of the platform's, which has a binding", "cr.dtz.rocks:3214", "", Binding{Identity: "https://identity.dtz.rocks/api/2021-02-21", Profile: "default"}},
+	}
+	for _, tt := range tests {
+		c := builtin()
+		c.Bindings["127.0.0.1:5000"] = login
+		before := maps.Clone(c.Bindings)
+		c.Bind(tt.address, "https://other.example", "home", tt.keyFile)
+		if got, _ := c.Lookup(tt.address); got != tt.bound {
+			t.Errorf("%s: bound as %+v, want %+v", tt.name, got, tt.bound)
+		}
+		c.Unbind(tt.address)
+		if !maps.Equal(c.Bindings, before) {
+			t.Errorf("%s: after Unbind %+v, want %+v", tt.name, c.Bindings, before)
+		}
+	}
+}
+
+func TestPreviewIsWhatUpdateWrites(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.json")
+	nothing := func(*Config) error { return nil }
+	bind := func(c *Config) error {
+		c.Bind("127.0.0.1:5000", "https://identity.example", "work", "")
+		c.Origins = map[string]Origin{"/home/me/.docker/config.json": {"members", "{ }"}}
+		return nil
+	}
+	for _, path := range []string{path, ""} {
+		if before, after, err := Preview(path, nothing); before != nil || after != nil || err != nil {
+			t.Errorf("without a file and a change: Preview = %q, %q, %v", before, after, err)
+		}
+	}
+	before, after, err := Preview(path, bind)
+	if before != nil || after == nil || err != nil {
+		t.Errorf("Preview = %q, %q, %v, want a new file", before, after, err)
+	}
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("Preview wrote a file: %v", err)
+	}
+	if err := Update(t.Context(), path, bind); err != nil {
+		t.Fatal(err)
+	}
+	if before, again, err := Preview(path, bind); string(before) != string(after) || string(again) != string(after) || err != nil {
+		t.Errorf("the file holds %q and would hold %q, %v, want %q", before, again, err, after)
 	}
 }
 

@@ -86,16 +86,17 @@ func TestChangedByAnother(t *testing.T) {
 				write(t, path, before, 0o600)
 			}
 			edits := 0
-			changed, err := File{path}.apply(func(data []byte) ([]byte, []string, error) {
+			c, err := File{path}.Apply(func(data []byte) (Change, error) {
 				edits++
 				tt.other(t, path, edits)
-				return adding([]string{ours}, "dtz", false)(data)
+				return Add([]string{ours}, "dtz", nil)(data)
 			})
+			changed := addresses(c)
 			if tt.wantErr == "" && (err != nil || !slices.Equal(changed, []string{ours})) {
-				t.Errorf("apply = %v, %v, want %s", changed, err, ours)
+				t.Errorf("Apply = %v, %v, want %s", changed, err, ours)
 			}
 			if tt.wantErr != "" && (err == nil || changed != nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), tt.wantErr)) {
-				t.Errorf("apply = %v, %v, want an error that names the file and says %q", changed, err, tt.wantErr)
+				t.Errorf("Apply = %v, %v, want an error that names the file and says %q", changed, err, tt.wantErr)
 			}
 			if edits != tt.wantEdits {
 				t.Errorf("%d edits, want %d", edits, tt.wantEdits)
@@ -114,7 +115,7 @@ func TestManyAtOnce(t *testing.T) {
 	errs := make(chan error)
 	for i := range 8 {
 		go func() {
-			_, err := File{path}.Add([]string{fmt.Sprintf("r%d.example", i)}, "dtz", false)
+			_, err := File{path}.Apply(Add([]string{fmt.Sprintf("r%d.example", i)}, "dtz", nil))
 			errs <- err
 		}()
 	}

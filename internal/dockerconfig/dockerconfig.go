@@ -1,11 +1,15 @@
 // Package dockerconfig writes and removes entries under credHelpers in
-// Docker's config.json. What else stands in the file is the user's: it stays
-// byte for byte, and a file that is not plain JSON is left alone.
+// Docker's config.json, and in containers' auth.json, which has the same form.
+// What else stands in the file is the user's: it stays byte for byte, and a
+// file that is not plain JSON is left alone.
 package dockerconfig
 
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 )
 
 // Path is where Docker's command line looks for its configuration:
@@ -19,6 +23,35 @@ func Path(getenv func(string) string, home string) string {
 		return ""
 	}
 	return filepath.Join(home, ".docker", "config.json")
+}
+
+// ContainersPath is where podman, buildah and skopeo look for credentials, on
+// the system goos (containers-auth.json(5)): the file that outlives a reboot,
+// and the one, if any, that they ask before it. It is empty if home is and
+// nothing else says where.
+func ContainersPath(getenv func(string) string, home, goos string, uid int) (path, first string) {
+	if path := getenv("REGISTRY_AUTH_FILE"); path != "" {
+		return path, ""
+	}
+	dir := ""
+	if home != "" {
+		dir = filepath.Join(home, ".config")
+	}
+	if xdg := getenv("XDG_CONFIG_HOME"); xdg != "" && goos == "linux" {
+		dir = xdg
+	}
+	if dir == "" {
+		return "", ""
+	}
+	path = filepath.Join(dir, "containers", "auth.json")
+	if goos != "linux" {
+		return path, ""
+	}
+	runtimeDir := getenv("XDG_RUNTIME_DIR")
+	if runtimeDir == "" {
+		return path, filepath.Join("/run/containers", strconv.Itoa(uid), "auth.json")
+	}
+	return path, filepath.Join(runtimeDir, "containers", "auth.json")
 }
 
 // File is a configuration file, which need not exist. Every error of its
@@ -41,32 +74,76 @@ func (f File) Helpers() (map[string]string, error) {
 	return helpers, nil
 }
 
-// Add makes helper the credential helper of each address, e.g. "dtz" for the
-// program docker-credential-dtz, and returns the addresses whose entry is new.
-// An entry that names another helper is a [*ConflictError], and then nothing is
-// written, unless replace. A file or folder that is not there is made, for its
+// Answers reports whether the file has an answer for address that is none of
+// helpers: another helper, or a secret under auths, for the registry or for a
+// repository in it.
+func (f File) Answers(address string, helpers ...string) (bool, error) {
+	named, err := f.Helpers()
+	if err != nil {
+		return false, err
+	}
+	if helper := named[address]; helper != "" {
+		return !slices.Contains(helpers, helper), nil
+	}
+	keys, err := f.Secrets()
+	return slices.ContainsFunc(keys, func(key string) bool {
+		host, _, _ := strings.Cut(strings.TrimPrefix(key, "https://"), "/")
+		return host == address
+	}), err
+}
+
+// Edit is a change of a file's credHelpers: [Add] or [Remove].
+type Edit func(before []byte) (Change, error)
+
+// Change is what an edit makes of a file.
+type Change struct {
+	Before, After []byte // the content; nil: there is no file
+	// Entries are those that are other than before. Without any, nothing is.
+	Entries []Entry
+	// Helpers are the file's credHelpers after the change.
+	Helpers map[string]string
+	// Origin is of what Add found.
+	Origin Origin
+}
+
+// Entry is the helper of one address, before and after a change; empty: none.
+type Entry struct {
+	Address       string
+	Before, After string
+}
+
+// Origin is what [Add] found in the place of the first entry where that cannot
+// be told when the entry goes again, for [Remove] to put back. The zero value
+// is any other place.
+type Origin struct {
+	Missing Missing
+	Text    string // what stood there instead
+}
+
+// Missing is what was not there.
+type Missing string
+
+const (
+	MissingFile    Missing = "file"
+	MissingMembers Missing = "members" // the file held white space, or an empty object: Text
+	MissingEntries Missing = "entries" // credHelpers was an empty object: Text
+)
+
+// Apply edits the file. A file or folder that is not there is made, for its
 // owner only.
-func (f File) Add(addresses []string, helper string, replace bool) (changed []string, err error) {
-	return f.apply(adding(addresses, helper, replace))
-}
+func (f File) Apply(e Edit) (Change, error) { return f.apply(e) }
 
-// PreviewAdd returns what the file holds, nil if there is none, and what it
-// would hold after Add.
-func (f File) PreviewAdd(addresses []string, helper string, replace bool) (before, after []byte, err error) {
-	return f.preview(adding(addresses, helper, replace))
-}
-
-// Remove removes the entries of addresses that name one of helpers, and
-// credHelpers itself when the last of its entries goes. It returns the
-// addresses whose entry is gone.
-func (f File) Remove(addresses []string, helpers ...string) (changed []string, err error) {
-	return f.apply(removing(addresses, helpers))
-}
-
-// PreviewRemove returns what the file holds, nil if there is none, and what it
-// would hold after Remove.
-func (f File) PreviewRemove(addresses []string, helpers ...string) (before, after []byte, err error) {
-	return f.preview(removing(addresses, helpers))
+// Preview is what Apply would do.
+func (f File) Preview(e Edit) (Change, error) {
+	now, err := read(f.Path)
+	if err != nil {
+		return Change{}, err
+	}
+	c, err := e(now.data)
+	if err != nil {
+		return Change{}, fmt.Errorf("%s: %w", f.Path, err)
+	}
+	return c, nil
 }
 
 // ConflictError is an address that has another credential helper already.

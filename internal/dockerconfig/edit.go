@@ -14,10 +14,6 @@ import (
 
 const credHelpers = "credHelpers"
 
-// edit turns a file's content into another and says for which addresses it
-// differs. Without any, the content is to be left as it is.
-type edit func(before []byte) (after []byte, changed []string, err error)
-
 // lineError is a fault in the content of a file.
 type lineError struct {
 	line int
@@ -67,6 +63,7 @@ type document struct {
 	root    *hujson.Object
 	helpers *hujson.Object    // nil if there are none
 	decoded map[string]string // what Docker reads
+	origin  Origin
 }
 
 func parse(data []byte) (*document, error) {
@@ -83,9 +80,18 @@ func parse(data []byte) (*document, error) {
 	if d.tree, err = hujson.Parse(d.data); err != nil {
 		return nil, errors.New("not standard JSON")
 	}
+	switch {
+	case data == nil:
+		d.origin.Missing = MissingFile
+	case isBlank(data):
+		d.origin = Origin{MissingMembers, string(data)}
+	}
 	var ok bool
 	if d.root, ok = d.tree.Value.(*hujson.Object); !ok {
 		return nil, d.fault(d.tree, "the configuration is not an object")
+	}
+	if len(d.root.Members) == 0 && d.origin.Missing == "" {
+		d.origin = Origin{MissingMembers, string(data)}
 	}
 	var found *hujson.Value
 	for i := range d.root.Members {
@@ -104,6 +110,9 @@ func parse(data []byte) (*document, error) {
 	}
 	if d.helpers, ok = found.Value.(*hujson.Object); !ok {
 		return nil, d.fault(*found, "credHelpers is not an object")
+	}
+	if len(d.helpers.Members) == 0 {
+		d.origin = Origin{MissingEntries, string(data[found.StartOffset:found.EndOffset])}
 	}
 	return d, nil
 }
@@ -132,80 +141,125 @@ func (d *document) entry(address string) (int, error) {
 	return found, nil
 }
 
-// pack returns the content, once Docker reads from it what was meant.
-func (d *document) pack(want map[string]string) ([]byte, error) {
-	after := d.tree.Pack()
-	got, err := decode(after)
+// packed is c with the content, once Docker reads from it what was meant.
+func (d *document) packed(c Change, want map[string]string) (Change, error) {
+	c.After, c.Helpers = d.tree.Pack(), want
+	got, err := decode(c.After)
 	if err != nil || !maps.Equal(got, want) {
-		return nil, errors.New("credHelpers cannot be edited so that Docker reads what is meant")
+		return Change{}, errors.New("credHelpers cannot be edited so that Docker reads what is meant")
 	}
-	return after, nil
+	return c, nil
 }
 
-func adding(addresses []string, helper string, replace bool) edit {
-	return func(before []byte) ([]byte, []string, error) {
+// Add makes helper the credential helper of each address, e.g. "dtz" for the
+// program docker-credential-dtz. An entry that names another helper is a
+// [*ConflictError] unless replace, which may be nil, says that it can go.
+func Add(addresses []string, helper string, replace func(helper string) bool) Edit {
+	return func(before []byte) (Change, error) {
 		d, err := parse(before)
 		if err != nil {
-			return nil, nil, err
+			return Change{}, err
 		}
+		c := Change{Before: before, After: before}
 		want := map[string]string{}
 		maps.Copy(want, d.decoded)
-		var changed []string
 		for _, address := range addresses {
 			i, err := d.entry(address)
 			if err != nil {
-				return nil, nil, err
+				return Change{}, err
 			}
 			have, exists := want[address]
 			switch {
 			case exists && have == helper:
 				continue
-			case exists && !replace:
-				return nil, nil, &ConflictError{address, have}
+			case exists && (replace == nil || !replace(have)):
+				return Change{}, &ConflictError{address, have}
 			case exists:
 				d.helpers.Members[i].Value.Value = hujson.String(helper)
 			default:
 				d.insert(address, helper)
 			}
 			want[address] = helper
-			changed = append(changed, address)
+			c.Entries = append(c.Entries, Entry{address, have, helper})
 		}
-		if len(changed) == 0 {
-			return before, nil, nil
+		if len(c.Entries) == 0 {
+			return c, nil
 		}
-		after, err := d.pack(want)
-		return after, changed, err
+		c.Origin = d.origin
+		return d.packed(c, want)
 	}
 }
 
-func removing(addresses, helpers []string) edit {
-	return func(before []byte) ([]byte, []string, error) {
+// Remove removes the entries of addresses that name one of helpers, of all
+// addresses if there are none in the list. When the last entry goes, so does
+// credHelpers, and what origin says is put back.
+func Remove(addresses []string, origin Origin, helpers ...string) Edit {
+	return func(before []byte) (Change, error) {
 		d, err := parse(before)
 		if err != nil {
-			return nil, nil, err
+			return Change{}, err
 		}
+		addresses := addresses
+		if len(addresses) == 0 {
+			addresses = slices.Sorted(maps.Keys(d.decoded))
+		}
+		addresses = slices.DeleteFunc(slices.Clone(addresses), func(address string) bool {
+			return !slices.Contains(helpers, d.decoded[address])
+		})
+		c := Change{Before: before, After: before}
 		want := map[string]string{}
 		maps.Copy(want, d.decoded)
-		var changed []string
 		for _, address := range addresses {
 			i, err := d.entry(address)
 			if err != nil {
-				return nil, nil, err
+				return Change{}, err
 			}
-			if i < 0 || !slices.Contains(helpers, want[address]) {
+			if i < 0 { // the same address twice in the list
 				continue
 			}
 			remove(d.helpers, i)
+			c.Entries = append(c.Entries, Entry{Address: address, Before: want[address]})
 			delete(want, address)
-			changed = append(changed, address)
 		}
-		if len(changed) == 0 {
-			return before, nil, nil
+		if len(c.Entries) == 0 {
+			return c, nil
 		}
-		if len(d.helpers.Members) == 0 {
-			remove(d.root, d.helpersIndex())
+		if len(d.helpers.Members) == 0 && d.restore(origin) {
+			c.After = []byte(origin.Text)
+			if origin.Missing == MissingFile {
+				c.After = nil
+			}
+			return c, nil
 		}
-		after, err := d.pack(want)
-		return after, changed, err
+		return d.packed(c, want)
 	}
+}
+
+// restore puts back what origin says in the place of a credHelpers without
+// entries, and reports whether nothing else is left in the file.
+func (d *document) restore(origin Origin) (nothingElse bool) {
+	space, isEmpty := emptyObject(origin.Text)
+	if origin.Missing == MissingEntries && isEmpty {
+		d.helpers.AfterExtra = space
+		return false
+	}
+	remove(d.root, d.helpersIndex())
+	if len(d.root.Members) > 0 {
+		return false
+	}
+	return origin.Missing == MissingFile || origin.Missing == MissingMembers && (isEmpty || isBlank([]byte(origin.Text)))
+}
+
+// emptyObject reports whether text is an empty object in JSON, which may stand
+// in white space, and which space is in its braces.
+func emptyObject(text string) (space hujson.Extra, ok bool) {
+	v, err := hujson.Parse([]byte(text))
+	if err != nil || !v.IsStandard() {
+		return nil, false
+	}
+	obj, ok := v.Value.(*hujson.Object)
+	if !ok || len(obj.Members) > 0 {
+		return nil, false
+	}
+	return obj.AfterExtra, true
 }

@@ -12,12 +12,26 @@ const (
 	ported = "cr.dtz.rocks:3214"
 )
 
+func anything(string) bool { return true }
+
+// edited is what e makes of before, and the addresses whose entry changes.
+func edited(e Edit, before []byte) (after []byte, changed []string, err error) {
+	c, err := e(before)
+	return c.After, addresses(c), err
+}
+
+func addresses(c Change) (changed []string) {
+	for _, entry := range c.Entries {
+		changed = append(changed, entry.Address)
+	}
+	return changed
+}
+
 // Each row: what the file holds, and what it holds after adding cr.dtz.rocks.
-// Where undone is set, removing it again gives the first back.
+// Removing it again gives the first back.
 var additions = []struct {
 	name          string
 	before, after string
-	undone        bool
 }{
 	{
 		name:   "an empty file, which Docker takes for an empty configuration",
@@ -33,7 +47,6 @@ var additions = []struct {
 		name:   "an empty object without a final newline",
 		before: "{}",
 		after:  "{\n\t\"credHelpers\": {\n\t\t\"cr.dtz.rocks\": \"dtz\"\n\t}\n}",
-		undone: true,
 	},
 	{
 		name:   "an empty object on several lines of Windows'",
@@ -44,79 +57,66 @@ var additions = []struct {
 		name:   "as docker login leaves it: tabs, no final newline",
 		before: "{\n\t\"auths\": {\n\t\t\"ghcr.io\": {}\n\t},\n\t\"credsStore\": \"desktop\"\n}",
 		after:  "{\n\t\"auths\": {\n\t\t\"ghcr.io\": {}\n\t},\n\t\"credsStore\": \"desktop\",\n\t\"credHelpers\": {\n\t\t\"cr.dtz.rocks\": \"dtz\"\n\t}\n}",
-		undone: true,
 	},
 	{
 		name:   "two spaces and a final newline",
 		before: "{\n  \"auths\": {}\n}\n",
 		after:  "{\n  \"auths\": {},\n  \"credHelpers\": {\n    \"cr.dtz.rocks\": \"dtz\"\n  }\n}\n",
-		undone: true,
 	},
 	{
 		name:   "four spaces and Windows' lines",
 		before: "{\r\n    \"auths\" : {}\r\n}\r\n",
 		after:  "{\r\n    \"auths\" : {},\r\n    \"credHelpers\" : {\r\n        \"cr.dtz.rocks\" : \"dtz\"\r\n    }\r\n}\r\n",
-		undone: true,
 	},
 	{
 		name:   "an object that is indented as a whole",
 		before: "  {\n    \"auths\": {}\n  }\n",
 		after:  "  {\n    \"auths\": {},\n    \"credHelpers\": {\n      \"cr.dtz.rocks\": \"dtz\"\n    }\n  }\n",
-		undone: true,
 	},
 	{
 		name:   "no indentation at all",
 		before: "{\n\"auths\": {}\n}",
 		after:  "{\n\"auths\": {},\n\"credHelpers\": {\n\"cr.dtz.rocks\": \"dtz\"\n}\n}",
-		undone: true,
 	},
 	{
 		name:   "blank lines between members are not copied",
 		before: "{\n\t\"auths\": {},\n\n\t\"detachKeys\": \"ctrl-e,e\"\n\n}",
 		after:  "{\n\t\"auths\": {},\n\n\t\"detachKeys\": \"ctrl-e,e\",\n\t\"credHelpers\": {\n\t\t\"cr.dtz.rocks\": \"dtz\"\n\t}\n\n}",
-		undone: true,
 	},
 	{
 		name:   "one line without a space",
 		before: `{"auths":{}}`,
 		after:  `{"auths":{},"credHelpers":{"cr.dtz.rocks":"dtz"}}`,
-		undone: true,
 	},
 	{
 		name:   "one line with a space after the colon",
 		before: `{"auths": {}}`,
 		after:  `{"auths": {}, "credHelpers": {"cr.dtz.rocks": "dtz"}}`,
-		undone: true,
 	},
 	{
 		name:   "one line with spaces in the braces",
 		before: `{ "auths": {} }`,
 		after:  `{ "auths": {}, "credHelpers": { "cr.dtz.rocks": "dtz" } }`,
-		undone: true,
 	},
 	{
 		name:   "several members on one line",
 		before: `{"auths":{}, "credsStore":"pass"}`,
 		after:  `{"auths":{}, "credsStore":"pass", "credHelpers":{"cr.dtz.rocks":"dtz"}}`,
-		undone: true,
 	},
 	{
 		name:   "commas first",
 		before: "{ \"auths\": {}\n, \"credHelpers\":\n  { \"gcr.io\": \"gcloud\"\n  , \"ghcr.io\": \"pass\"\n  }\n}\n",
 		after:  "{ \"auths\": {}\n, \"credHelpers\":\n  { \"gcr.io\": \"gcloud\"\n  , \"ghcr.io\": \"pass\"\n  , \"cr.dtz.rocks\": \"dtz\"\n  }\n}\n",
-		undone: true,
 	},
 	{
 		name:   "behind other helpers, before other members",
 		before: "{\n\t\"credHelpers\": {\n\t\t\"gcr.io\": \"gcloud\"\n\t},\n\t\"x\": 1.00e+2\n}\n",
 		after:  "{\n\t\"credHelpers\": {\n\t\t\"gcr.io\": \"gcloud\",\n\t\t\"cr.dtz.rocks\": \"dtz\"\n\t},\n\t\"x\": 1.00e+2\n}\n",
-		undone: true,
 	},
 	{
 		name:   "helpers on one line among others on many",
 		before: "{\n\t\"credHelpers\": {\"gcr.io\": \"gcloud\"}\n}\n",
 		after:  "{\n\t\"credHelpers\": {\"gcr.io\": \"gcloud\", \"cr.dtz.rocks\": \"dtz\"}\n}\n",
-		undone: true,
 	},
 	{
 		name:   "an empty credHelpers",
@@ -137,45 +137,70 @@ var additions = []struct {
 		name:   "credHelpers in another case, which Docker reads too",
 		before: `{"CREDHELPERS":{"gcr.io":"gcloud"}}`,
 		after:  `{"CREDHELPERS":{"gcr.io":"gcloud","cr.dtz.rocks":"dtz"}}`,
-		undone: true,
 	},
 	{
 		name:   "credHelpers with an escape in it",
 		before: `{"cred\u0048elpers":{"gcr.io":"gcloud"}}`,
 		after:  `{"cred\u0048elpers":{"gcr.io":"gcloud","cr.dtz.rocks":"dtz"}}`,
-		undone: true,
 	},
 	{
 		name:   "an address that differs in case only is another one",
 		before: `{"credHelpers":{"CR.DTZ.ROCKS":"other"}}`,
 		after:  `{"credHelpers":{"CR.DTZ.ROCKS":"other","cr.dtz.rocks":"dtz"}}`,
-		undone: true,
 	},
 	{
 		name:   "other members that are there twice, and letters of all kinds",
 		before: "{\"a\":1,\"a\":\"\\u00e4 ä \xff\",\"auths\":{\"credHelpers\":[]}}",
 		after:  "{\"a\":1,\"a\":\"\\u00e4 ä \xff\",\"auths\":{\"credHelpers\":[]},\"credHelpers\":{\"cr.dtz.rocks\":\"dtz\"}}",
-		undone: true,
 	},
 }
 
 func TestAdding(t *testing.T) {
 	for _, tt := range additions {
-		after, changed, err := adding([]string{ours}, "dtz", false)([]byte(tt.before))
-		if err != nil || string(after) != tt.after || !slices.Equal(changed, []string{ours}) {
-			t.Errorf("%s: adding to\n%s\ngives %v, %v and\n%s\nwant\n%s", tt.name, tt.before, changed, err, after, tt.after)
+		c, err := Add([]string{ours}, "dtz", nil)([]byte(tt.before))
+		after := c.After
+		if err != nil || string(after) != tt.after || !slices.Equal(c.Entries, []Entry{{Address: ours, After: "dtz"}}) {
+			t.Errorf("%s: adding to\n%s\ngives %v, %v and\n%s\nwant\n%s", tt.name, tt.before, c.Entries, err, after, tt.after)
 			continue
 		}
-		again, changed, err := adding([]string{ours}, "dtz", false)(after)
+		again, changed, err := edited(Add([]string{ours}, "dtz", nil), after)
 		if err != nil || string(again) != string(after) || changed != nil {
 			t.Errorf("%s: adding twice gives %v, %v and\n%s", tt.name, changed, err, again)
 		}
-		removed, changed, err := removing([]string{ours}, []string{"dtz"})(after)
+		removed, changed, err := edited(Remove([]string{ours}, c.Origin, "dtz"), after)
 		if err != nil || !slices.Equal(changed, []string{ours}) {
 			t.Errorf("%s: removing gives %v, %v", tt.name, changed, err)
 		}
-		if tt.undone && string(removed) != tt.before {
+		if string(removed) != tt.before {
 			t.Errorf("%s: removing from\n%s\ngives\n%s\nwant\n%s", tt.name, after, removed, tt.before)
+		}
+	}
+}
+
+// What is put back comes from a file that anybody can have written.
+func TestRemovingWithAnOriginThatDoesNotFit(t *testing.T) {
+	const one = `{"credHelpers":{"cr.dtz.rocks":"dtz"}}`
+	const two = `{"credHelpers":{"cr.dtz.rocks":"dtz"},"a":1}`
+	tests := []struct {
+		name          string
+		origin        Origin
+		before, after string
+	}{
+		{"not known", Origin{}, one, `{}`},
+		{"a file that has got other members", Origin{Missing: MissingFile}, two, `{"a":1}`},
+		{"an empty file that has got other members", Origin{MissingMembers, "{ }"}, two, `{"a":1}`},
+		{"a file with members", Origin{MissingMembers, `{"b":2}`}, one, `{}`},
+		{"no JSON", Origin{MissingMembers, `{`}, one, `{}`},
+		{"a comment", Origin{MissingMembers, `{/**/}`}, one, `{}`},
+		{"two objects", Origin{MissingMembers, `{}{}`}, one, `{}`},
+		{"entries", Origin{MissingEntries, `{"x":"y"}`}, two, `{"a":1}`},
+		{"a list of entries", Origin{MissingEntries, `[]`}, two, `{"a":1}`},
+		{"something else", Origin{"else", `{}`}, two, `{"a":1}`},
+	}
+	for _, tt := range tests {
+		after, _, err := edited(Remove(nil, tt.origin, "dtz"), []byte(tt.before))
+		if err != nil || string(after) != tt.after {
+			t.Errorf("%s: removing from %s gives %q, %v, want %q", tt.name, tt.before, after, err, tt.after)
 		}
 	}
 }
@@ -228,7 +253,7 @@ func TestAddingSeveral(t *testing.T) {
 		},
 	}
 	for _, tt := range tests {
-		after, changed, err := adding(tt.addresses, "dtz", false)([]byte(tt.before))
+		after, changed, err := edited(Add(tt.addresses, "dtz", nil), []byte(tt.before))
 		if err != nil || string(after) != tt.after || !slices.Equal(changed, tt.changed) {
 			t.Errorf("%s: adding %q to\n%s\ngives %v, %v and\n%s\nwant %v and\n%s", tt.name, tt.addresses, tt.before, changed, err, after, tt.changed, tt.after)
 		}
@@ -242,12 +267,12 @@ func TestAddingOverAnotherHelper(t *testing.T) {
 		{"null, which Docker takes for none", `{"credHelpers":{"cr.dtz.rocks":null}}`, "", `{"credHelpers":{"cr.dtz.rocks":"dtz"}}`},
 	}
 	for _, tt := range tests {
-		_, changed, err := adding([]string{ported, ours}, "dtz", false)([]byte(tt.before))
+		_, changed, err := edited(Add([]string{ported, ours}, "dtz", nil), []byte(tt.before))
 		var conflict *ConflictError
 		if !errors.As(err, &conflict) || *conflict != (ConflictError{ours, tt.helper}) || changed != nil {
 			t.Errorf("%s: adding gives %v, %v, want the conflict with %q", tt.name, changed, err, tt.helper)
 		}
-		after, changed, err := adding([]string{ours}, "dtz", true)([]byte(tt.before))
+		after, changed, err := edited(Add([]string{ours}, "dtz", anything), []byte(tt.before))
 		if err != nil || string(after) != tt.after || !slices.Equal(changed, []string{ours}) {
 			t.Errorf("%s: replacing gives %v, %v and\n%s\nwant\n%s", tt.name, changed, err, after, tt.after)
 		}
@@ -276,7 +301,7 @@ func TestRemoving(t *testing.T) {
 		{"the same twice", []string{ours, ours}, `{"credHelpers":{"cr.dtz.rocks":"dtz", "a":"b"}}`, `{"credHelpers":{"a":"b"}}`, []string{ours}},
 	}
 	for _, tt := range tests {
-		after, changed, err := removing(tt.addresses, []string{"dtz", "dtz.exe"})([]byte(tt.before))
+		after, changed, err := edited(Remove(tt.addresses, Origin{}, "dtz", "dtz.exe"), []byte(tt.before))
 		if err != nil || string(after) != tt.after || !slices.Equal(changed, tt.changed) {
 			t.Errorf("%s: removing from\n%s\ngives %v, %v and\n%s\nwant %v and\n%s", tt.name, tt.before, changed, err, after, tt.changed, tt.after)
 		}
@@ -307,11 +332,11 @@ func TestLeftAlone(t *testing.T) {
 		{"our address twice", "{\"credHelpers\": {\"cr.dtz.rocks\": \"dtz\",\n\"cr.dtz\\u002erocks\": \"dtz\"}}", `"cr.dtz.rocks" is there twice (line 2)`},
 	}
 	for _, tt := range tests {
-		for name, e := range map[string]edit{
-			"adding":   adding([]string{ours}, "dtz", true),
-			"removing": removing([]string{ours}, []string{"dtz"}),
+		for name, e := range map[string]Edit{
+			"adding":   Add([]string{ours}, "dtz", anything),
+			"removing": Remove([]string{ours}, Origin{}, "dtz"),
 		} {
-			after, changed, err := e([]byte(tt.before))
+			after, changed, err := edited(e, []byte(tt.before))
 			if err == nil || err.Error() != tt.want || after != nil || changed != nil {
 				t.Errorf("%s: %s gives %q, %v, error %v, want error %s", tt.name, name, after, changed, err, tt.want)
 			}

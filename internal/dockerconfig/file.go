@@ -31,7 +31,7 @@ func (c *content) equal(other *content) bool {
 
 func read(path string) (*content, error) {
 	if path == "" {
-		return nil, errors.New("no home folder in which Docker's config.json could be")
+		return nil, errors.New("no home folder in which it could be")
 	}
 	target, err := follow(path)
 	if err != nil {
@@ -101,41 +101,49 @@ func follow(path string) (string, error) {
 	return "", errors.New("too many symbolic links")
 }
 
-func (f File) preview(e edit) (before, after []byte, err error) {
-	now, err := read(f.Path)
-	if err != nil {
-		return nil, nil, err
-	}
-	after, _, err = e(now.data)
-	if err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", f.Path, err)
-	}
-	return now.data, after, nil
-}
-
 // apply edits the file. Docker takes no lock when it writes the file, so all
 // that can be done is to look once more before the new one takes its name.
-func (f File) apply(e edit) ([]string, error) {
+func (f File) apply(e Edit) (Change, error) {
 	for range maxTries {
 		now, err := read(f.Path)
 		if err != nil {
-			return nil, err
+			return Change{}, err
 		}
-		after, changed, err := e(now.data)
+		c, err := e(now.data)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", f.Path, err)
+			return Change{}, fmt.Errorf("%s: %w", f.Path, err)
 		}
-		if len(changed) == 0 {
-			return nil, nil
+		if len(c.Entries) == 0 {
+			return c, nil
 		}
-		switch err := f.write(now, after); {
+		if c.After == nil {
+			err = f.remove(now)
+		} else {
+			err = f.write(now, c.After)
+		}
+		switch {
 		case err == nil:
-			return changed, nil
+			return c, nil
 		case !errors.Is(err, errChanged):
-			return nil, fmt.Errorf("writing %s: %w", f.Path, err)
+			if path, ok := errors.AsType[*fs.PathError](err); ok {
+				err = path.Err // its path may be that of a temporary file
+			}
+			return Change{}, fmt.Errorf("writing %s: %w", f.Path, err)
 		}
 	}
-	return nil, fmt.Errorf("writing %s: %w", f.Path, errChanged)
+	return Change{}, fmt.Errorf("writing %s: %w", f.Path, errChanged)
+}
+
+// remove removes the file unless it is no longer as it was read: errChanged.
+func (f File) remove(old *content) error {
+	now, err := read(f.Path)
+	if err != nil {
+		return err
+	}
+	if !now.equal(old) {
+		return errChanged
+	}
+	return os.Remove(old.target)
 }
 
 // write replaces the file as it was read by one that holds data, with the same

@@ -75,9 +75,8 @@ func wantFiles(t *testing.T, dir string, want ...string) {
 // add adds cr.dtz.rocks, which has to be new.
 func add(t *testing.T, path string) {
 	t.Helper()
-	changed, err := File{path}.Add([]string{ours}, "dtz", false)
-	if err != nil || !slices.Equal(changed, []string{ours}) {
-		t.Fatalf("Add = %v, %v, want %s", changed, err, ours)
+	if c, err := (File{path}).Apply(Add([]string{ours}, "dtz", nil)); err != nil || !slices.Equal(addresses(c), []string{ours}) {
+		t.Fatalf("Apply = %v, %v, want %s", c.Entries, err, ours)
 	}
 }
 
@@ -104,17 +103,17 @@ func TestThereIsNoFile(t *testing.T) {
 	if helpers, err := f.Helpers(); helpers != nil || err != nil {
 		t.Errorf("Helpers = %v, %v, want none", helpers, err)
 	}
-	if changed, err := f.Remove([]string{ours}, "dtz"); changed != nil || err != nil {
-		t.Errorf("Remove = %v, %v, want nothing to do", changed, err)
+	if c, err := f.Apply(Remove([]string{ours}, Origin{}, "dtz")); c.Entries != nil || err != nil {
+		t.Errorf("removing = %+v, %v, want nothing to do", c, err)
 	}
-	was, would, err := f.PreviewAdd([]string{ours}, "dtz", false)
-	if was != nil || err != nil || !strings.Contains(string(would), ours) {
-		t.Errorf("PreviewAdd = %q, %q, %v, want a new file", was, would, err)
+	would, err := f.Preview(Add([]string{ours}, "dtz", nil))
+	if would.Before != nil || err != nil || !strings.Contains(string(would.After), ours) || would.Origin.Missing != MissingFile {
+		t.Errorf("Preview = %+v, %v, want a new file", would, err)
 	}
 	wantFiles(t, home) // nothing so far
 
 	add(t, f.Path)
-	wantContent(t, f.Path, string(would))
+	wantContent(t, f.Path, string(would.After))
 	wantMode(t, f.Path, 0o600)
 	wantMode(t, filepath.Dir(f.Path), fs.ModeDir|0o700)
 	wantFiles(t, filepath.Dir(f.Path), "config.json")
@@ -122,19 +121,20 @@ func TestThereIsNoFile(t *testing.T) {
 		t.Errorf("Helpers = %v, %v, want %s: dtz", helpers, err, ours)
 	}
 
-	was, would, err = f.PreviewRemove([]string{ours}, "dtz")
-	if err != nil || !strings.Contains(string(was), ours) || string(would) != "{}\n" {
-		t.Errorf("PreviewRemove = %q, %q, %v, want an empty configuration", was, would, err)
+	// It goes again if we made it, which has to be known.
+	c, err := f.Preview(Remove([]string{ours}, Origin{}, "dtz"))
+	if err != nil || string(c.Before) != string(would.After) || string(c.After) != "{}\n" {
+		t.Errorf("Preview = %+v, %v, want an empty configuration", c, err)
 	}
-	if changed, err := f.Remove([]string{ours}, "dtz"); err != nil || !slices.Equal(changed, []string{ours}) {
-		t.Errorf("Remove = %v, %v, want %s", changed, err, ours)
+	if c, err = f.Apply(Remove(nil, would.Origin, "dtz")); err != nil || c.After != nil || !slices.Equal(addresses(c), []string{ours}) {
+		t.Errorf("removing = %+v, %v, want no file", c, err)
 	}
-	wantContent(t, f.Path, "{}\n")
+	wantFiles(t, filepath.Dir(f.Path))
 }
 
 func TestThereIsNoHomeFolder(t *testing.T) {
 	t.Chdir(t.TempDir())
-	if _, err := (File{}).Add([]string{ours}, "dtz", false); err == nil {
+	if _, err := (File{}).Apply(Add([]string{ours}, "dtz", nil)); err == nil {
 		t.Error("Add without a path succeeded")
 	}
 	wantFiles(t, ".")
@@ -165,13 +165,13 @@ func TestNothingIsWrittenWhenNothingChanges(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := File{path}
-	for name, do := range map[string]func() ([]string, error){
-		"Add of what is there":        func() ([]string, error) { return f.Add([]string{ours}, "dtz", true) },
-		"Remove of what is not there": func() ([]string, error) { return f.Remove([]string{ported}, "dtz") },
-		"Remove of another's":         func() ([]string, error) { return f.Remove([]string{ours}, "pass") },
+	for name, e := range map[string]Edit{
+		"Add of what is there":        Add([]string{ours}, "dtz", anything),
+		"Remove of what is not there": Remove([]string{ported}, Origin{Missing: MissingFile}, "dtz"),
+		"Remove of another's":         Remove([]string{ours}, Origin{Missing: MissingFile}, "pass"),
 	} {
-		if changed, err := do(); changed != nil || err != nil {
-			t.Errorf("%s = %v, %v, want nothing to do", name, changed, err)
+		if c, err := f.Apply(e); c.Entries != nil || err != nil {
+			t.Errorf("%s = %v, %v, want nothing to do", name, c.Entries, err)
 		}
 		if is, err := os.Stat(path); err != nil || !os.SameFile(was, is) {
 			t.Errorf("%s wrote the file, %v", name, err)
@@ -286,8 +286,8 @@ func TestLeftAloneAndNamed(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, addErr := File{path}.Add([]string{ours}, "dtz", false)
-			_, _, previewErr := File{path}.PreviewAdd([]string{ours}, "dtz", false)
+			_, addErr := File{path}.Apply(Add([]string{ours}, "dtz", nil))
+			_, previewErr := File{path}.Preview(Add([]string{ours}, "dtz", nil))
 			for _, err := range []error{addErr, previewErr} {
 				if err == nil || !strings.Contains(err.Error(), filepath.Dir(path)) || !strings.Contains(err.Error(), tt.want) {
 					t.Errorf("error = %v, want one that names the file and says %q", err, tt.want)
@@ -306,7 +306,7 @@ func TestLeftAloneAndNamed(t *testing.T) {
 func TestAFileInPlaceOfTheFolder(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, ".docker"), "mine", 0o600)
-	if _, err := (File{filepath.Join(dir, ".docker", "config.json")}).Add([]string{ours}, "dtz", false); err == nil || !strings.Contains(err.Error(), dir) {
+	if _, err := (File{filepath.Join(dir, ".docker", "config.json")}).Apply(Add([]string{ours}, "dtz", nil)); err == nil || !strings.Contains(err.Error(), dir) {
 		t.Errorf("error = %v, want one that names the file", err)
 	}
 	wantContent(t, filepath.Join(dir, ".docker"), "mine")

@@ -4,6 +4,7 @@ package dockerconfig
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,7 +20,7 @@ func TestAPipeDoesNotBlock(t *testing.T) {
 	if _, err := (File{path}).Helpers(); err == nil || !strings.Contains(err.Error(), path+" is not a regular file") {
 		t.Errorf("Helpers: error = %v, want one that names the file", err)
 	}
-	if _, err := (File{path}).Add([]string{ours}, "dtz", false); err == nil || !strings.Contains(err.Error(), path+" is not a regular file") {
+	if _, err := (File{path}).Apply(Add([]string{ours}, "dtz", nil)); err == nil || !strings.Contains(err.Error(), path+" is not a regular file") {
 		t.Errorf("Add: error = %v, want one that names the file", err)
 	}
 }
@@ -50,14 +51,14 @@ func TestPermissionDenied(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "config.json")
 	write(t, path, before, 0o000)
-	if _, err := (File{path}).Add([]string{ours}, "dtz", false); err == nil || !strings.Contains(err.Error(), path) {
+	if _, err := (File{path}).Apply(Add([]string{ours}, "dtz", nil)); err == nil || !strings.Contains(err.Error(), path) {
 		t.Errorf("unreadable: error = %v, want one that names the file", err)
 	}
 	if err := errors.Join(os.Chmod(path, 0o600), os.Chmod(dir, 0o500)); err != nil {
 		t.Fatal(err)
 	}
-	_, err := File{path}.Add([]string{ours}, "dtz", false)
-	if err == nil || !strings.Contains(err.Error(), path) {
+	_, err := File{path}.Apply(Add([]string{ours}, "dtz", nil))
+	if !errors.Is(err, fs.ErrPermission) || err.Error() != "writing "+path+": permission denied" {
 		t.Errorf("in a folder that cannot be written: error = %v, want one that names the file", err)
 	}
 	if err := os.Chmod(dir, 0o700); err != nil {

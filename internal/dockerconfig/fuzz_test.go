@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -18,7 +19,8 @@ func FuzzEdit(f *testing.F) {
 	f.Add([]byte("{\"credHelpers\":{\"\xff\":\"b\"}}"), "\xff")
 	f.Fuzz(func(t *testing.T, before []byte, address string) {
 		original := slices.Clone(before)
-		after, changed, err := adding([]string{address}, "dtz", true)(before)
+		c, err := Add([]string{address}, "dtz", anything)(before)
+		after := c.After
 		if !bytes.Equal(original, before) {
 			t.Fatal("the input was written to")
 		}
@@ -33,7 +35,7 @@ func FuzzEdit(f *testing.F) {
 		if err != nil || got[address] != "dtz" {
 			t.Fatalf("Docker reads %v, %v from\n%s", got, err, after)
 		}
-		if len(changed) == 0 {
+		if len(c.Entries) == 0 {
 			if string(after) != string(before) {
 				t.Errorf("unchanged, yet another content:\n%s", after)
 			}
@@ -45,14 +47,25 @@ func FuzzEdit(f *testing.F) {
 		if !sameOrder(t, before, after) {
 			t.Errorf("other places changed than one: from\n%s\nto\n%s", before, after)
 		}
-		undone, _, err := removing([]string{address}, []string{"dtz"})(after)
+		undone, _, err := edited(Remove([]string{address}, Origin{}, "dtz"), after)
 		if err != nil {
 			t.Fatalf("removing from\n%s\n%v", after, err)
 		}
 		if got, err := decode(undone); err != nil || !reflect.DeepEqual(rest(t, undone, got, address), rest(t, before, have, address)) {
 			t.Errorf("more than the entry was removed: from\n%s\nto\n%s", after, undone)
 		}
+		if _, replaced := have[address]; replaced {
+			return
+		}
+		back, _, err := edited(Remove(nil, c.Origin, "dtz"), after)
+		if err != nil || string(back) != string(before) && !hasHelper(have, "dtz") {
+			t.Errorf("taken back, %q is %q, %v", before, back, err)
+		}
 	})
+}
+
+func hasHelper(helpers map[string]string, helper string) bool {
+	return slices.Contains(slices.Collect(maps.Values(helpers)), helper)
 }
 
 // rest is all of a configuration but the helper of address: credHelpers as read

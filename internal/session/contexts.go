@@ -191,6 +191,7 @@ func (s *Session) useContext(ctx context.Context, place config.Login, contextID 
 				b = config.Binding{Identity: place.Identity, Profile: place.Profile}
 			}
 			b.Context = token.Context
+			b.ByConfigure = false // somebody has chosen it
 			c.Bindings[address] = b
 		}
 		return nil

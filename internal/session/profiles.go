@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -235,37 +234,4 @@ func (s *Session) IsBound(address config.Address) bool {
 	}
 	_, bound := conf.Lookup(address)
 	return bound
-}
-
-// Bind binds those of the addresses that have no binding to the login at place.
-// A keyFile that is not empty is recorded for all of them, once it has been
-// read as an API key.
-func (s *Session) Bind(ctx context.Context, place config.Login, addresses []config.Address, keyFile string) error {
-	if keyFile != "" {
-		if _, _, err := readKey(keyFile, FromBoundFile); err != nil {
-			return err
-		}
-		var err error
-		if keyFile, err = filepath.Abs(keyFile); err != nil {
-			return err
-		}
-	}
-	if keyFile == "" && !slices.ContainsFunc(addresses, func(a config.Address) bool { return !s.IsBound(a) }) {
-		return nil // a pipeline without a home needs no file of ours
-	}
-	return config.Update(ctx, s.ConfigPath, func(c *config.Config) error {
-		for _, address := range addresses {
-			b, bound := c.Lookup(address)
-			if !bound {
-				b = config.Binding{Identity: place.Identity, Profile: place.Profile}
-			}
-			if keyFile != "" {
-				b.APIKeyFile = keyFile
-			}
-			if !bound || keyFile != "" {
-				c.Bindings[address] = b
-			}
-		}
-		return nil
-	})
 }

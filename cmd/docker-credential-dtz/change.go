@@ -1,0 +1,217 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"unicode"
+
+	"github.com/rogpeppe/go-internal/diff"
+
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/config"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/dockerconfig"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/session"
+)
+
+const (
+	// helperName is what Docker calls us: the program's name behind
+	// docker-credential-.
+	helperName = "dtz"
+	dockerName = "Docker"
+	podmanName = "podman"
+)
+
+// target is a file that names credential helpers.
+type target struct {
+	dockerconfig.File
+	who   string // reads it, for people
+	first string // file that is asked before it; "": none
+}
+
+// target is Docker's config.json, or containers' auth.json.
+func (sys system) target(podman bool) (target, error) {
+	homeVariable := "HOME"
+	if runtime.GOOS == "windows" {
+		homeVariable = "USERPROFILE"
+	}
+	home := sys.getenv(homeVariable)
+	t, elsewhere := target{who: dockerName}, "DOCKER_CONFIG"
+	if podman {
+		t.who, elsewhere = podmanName, "REGISTRY_AUTH_FILE"
+		t.Path, t.first = dockerconfig.ContainersPath(sys.getenv, home, runtime.GOOS, os.Getuid())
+	} else {
+		t.Path = dockerconfig.Path(sys.getenv, home)
+	}
+	if t.Path == "" {
+		return target{}, withHint(fmt.Errorf("configuring %s: neither %s nor %s is set", t.who, homeVariable, elsewhere),
+			"set %s", homeVariable)
+	}
+	sys.trace("%s's configuration is %s", t.who, t.Path)
+	return t, nil
+}
+
+// change is one of a file of others, and of our bindings with it.
+type change struct {
+	target target
+	edit   dockerconfig.Edit
+	bind   func(*config.Config)
+	dryRun bool
+}
+
+// carryOut makes the change or, in a dry run, prints it. Nothing is written if
+// either half of it cannot be.
+func (sys system) carryOut(ctx context.Context, s *session.Session, c change) (dockerconfig.Change, error) {
+	plan, err := c.target.Preview(c.edit)
+	if err != nil {
+		return plan, err
+	}
+	bind := func(conf *config.Config) error { c.bind(conf); return nil }
+	withOrigin := func(conf *config.Config) error { c.bind(conf); noteOrigin(conf, c.target.Path, plan); return nil }
+	before, after, err := config.Preview(s.ConfigPath, withOrigin)
+	if err != nil {
+		return plan, err
+	}
+	if c.dryRun {
+		shown := sys.printDiff(s.ConfigPath, before, after)
+		shown = sys.printDiff(c.target.Path, dockerconfig.Masked(plan.Before), dockerconfig.Masked(plan.After)) || shown
+		if !shown {
+			sys.say("Nothing to change.")
+		}
+		return plan, nil
+	}
+	if !bytes.Equal(before, after) {
+		if err := config.Update(ctx, s.ConfigPath, withOrigin); err != nil {
+			if before, after, _ := config.Preview(s.ConfigPath, bind); !bytes.Equal(before, after) {
+				return plan, err
+			}
+			// A pipeline without a home has no place for what unconfigure would
+			// want to know, and needs none.
+			sys.trace("what %s held before is not remembered: %v", c.target.Path, err)
+		} else {
+			sys.trace("wrote %s", s.ConfigPath)
+		}
+	}
+	done, err := c.target.Apply(c.edit)
+	if err == nil && len(done.Entries) > 0 {
+		sys.trace("wrote %s", c.target.Path)
+	}
+	return done, err
+}
+
+// noteOrigin keeps what unconfigure has to know of a file: what it held before
+// the first entry of ours, until there is none any more.
+func noteOrigin(c *config.Config, path string, plan dockerconfig.Change) {
+	path, err := filepath.Abs(path)
+	if err != nil || len(plan.Entries) == 0 {
+		return
+	}
+	if plan.Origin != (dockerconfig.Origin{}) {
+		if c.Origins == nil {
+			c.Origins = map[string]config.Origin{}
+		}
+		c.Origins[path] = config.Origin{Missing: string(plan.Origin.Missing), Text: plan.Origin.Text}
+	} else if !hasOurs(plan.Helpers) {
+		delete(c.Origins, path)
+	}
+}
+
+func hasOurs(helpers map[string]string) bool {
+	for _, helper := range helpers {
+		if slices.Contains(ourHelpers, helper) {
+			return true
+		}
+	}
+	return false
+}
+
+// originOf is what the file held before the first entry of ours, as far as that
+// is known.
+func originOf(c *config.Config, path string) dockerconfig.Origin {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return dockerconfig.Origin{}
+	}
+	o := c.Origins[path]
+	return dockerconfig.Origin{Missing: dockerconfig.Missing(o.Missing), Text: o.Text}
+}
+
+// printDiff prints how a file would change, in the unified format, and reports
+// whether it would.
+func (sys system) printDiff(path string, before, after []byte) bool {
+	name := func(content []byte) string {
+		if content == nil {
+			return os.DevNull
+		}
+		return path
+	}
+	text := string(diff.Diff(name(before), before, name(after), after))
+	if text == "" {
+		return false
+	}
+	style := sys.styleFor(sys.stdout)
+	_, text, _ = strings.Cut(text, "\n") // «diff OLD NEW», which the next two lines say again
+	for line := range strings.Lines(text) {
+		line = shownLine(strings.TrimRight(line, "\r\n"))
+		switch {
+		case strings.HasPrefix(line, "--- "), strings.HasPrefix(line, "+++ "):
+			line = style.bold(line)
+		case strings.HasPrefix(line, "@@"):
+			line = style.dim(line)
+		case strings.HasPrefix(line, "+"):
+			line = style.good(line)
+		case strings.HasPrefix(line, "-"):
+			line = style.bad(line)
+		}
+		fmt.Fprintln(sys.stdout, line)
+	}
+	return true
+}
+
+// shownLine replaces what could move a terminal's cursor or turn its text
+// around, but for tabs.
+func shownLine(line string) string {
+	return strings.Map(func(r rune) rune {
+		if r != '\t' && unicode.Is(unicode.C, r) {
+			return '\ufffd'
+		}
+		return r
+	}, line)
+}
+
+// warnUnlessOnPath says when Docker would not find the helper: it looks on PATH
+// only.
+func (sys system) warnUnlessOnPath(helper string) {
+	name := "docker-credential-" + helper
+	if _, err := exec.LookPath(name); err == nil {
+		return
+	}
+	where := "its folder"
+	if self, err := os.Executable(); err == nil && name == program {
+		where = filepath.Dir(self)
+	}
+	sys.warn(fmt.Sprintf("warning: Docker finds %s on PATH only, and it is not there; add %s to PATH", name, where))
+}
+
+// warnIfShadowed says when podman finds an answer before it comes to our entry.
+func (sys system) warnIfShadowed(t target, addresses []config.Address) {
+	if t.first == "" {
+		return
+	}
+	for _, address := range addresses {
+		answers, err := (dockerconfig.File{Path: t.first}).Answers(string(address), ourHelpers...)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			sys.warn(fmt.Sprintf("warning: podman asks another file first, which cannot be read: %v", err))
+			return
+		}
+		if answers {
+			sys.warn(fmt.Sprintf("warning: podman asks %s first, and a credential for %s is there; podman logout %s removes it", t.first, address, address))
+		}
+	}
+}

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/config"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/session"
+)
+
+// In WSL, programs of Windows run too, and Docker looks for a helper as it does
+// for any program: an entry dtz.exe has it ask Windows' own helper, which keeps
+// its login in Windows' keychain, where WSL by itself has none.
+const (
+	windowsHelper  = "dtz.exe"
+	windowsProgram = program + ".exe"
+)
+
+// ourHelpers are the names by which entries of ours go.
+var ourHelpers = []string{helperName, windowsHelper}
+
+// inWSL reports whether this is Linux in Windows: WSL sets the variable, but
+// not for every process that sudo or systemd starts.
+func (sys system) inWSL() bool {
+	if sys.getenv("WSL_DISTRO_NAME") != "" {
+		return true
+	}
+	release, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	return err == nil && strings.Contains(strings.ToLower(string(release)), "microsoft")
+}
+
+// hasWindowsHelper reports whether Docker in WSL can ask Windows' helper.
+func (sys system) hasWindowsHelper() bool {
+	if !sys.inWSL() {
+		return false
+	}
+	_, err := exec.LookPath(windowsProgram)
+	return err == nil
+}
+
+// chooseHelper is the helper that t is to name: this program, or in WSL
+// Windows' one. What was chosen before holds until a flag says otherwise.
+func (sys system) chooseHelper(ctx context.Context, s *session.Session, t target, addresses []config.Address, o configureOptions) (string, error) {
+	if o.chosen && !o.windows {
+		return helperName, nil
+	}
+	if o.windows {
+		if !sys.inWSL() {
+			return "", usagef("--windows is for WSL, which this is not")
+		}
+		return windowsHelper, nil
+	}
+	if !sys.hasWindowsHelper() || o.apiKeyFile != "" {
+		return helperName, nil
+	}
+	helpers, err := t.Helpers()
+	if err != nil {
+		return helperName, nil // whoever writes it says what is wrong
+	}
+	for _, address := range addresses {
+		if helper := helpers[string(address)]; slices.Contains(ourHelpers, helper) {
+			return helper, nil
+		}
+	}
+	if places, err := s.Places(); err != nil || len(places) > 0 {
+		return helperName, nil // whoever is logged in here has chosen
+	}
+	if !sys.interactive() || o.yes || o.dryRun {
+		sys.say("hint: to have the login in Windows' keychain, run %q", program+" configure --windows")
+		return helperName, nil
+	}
+	yes, err := sys.confirm(ctx, "This is WSL, and "+windowsProgram+" is on PATH. Use it, so that the login lies in Windows' keychain?", true)
+	if err != nil || !yes {
+		return helperName, err
+	}
+	return windowsHelper, nil
+}
