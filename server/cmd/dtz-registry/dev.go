@@ -116,13 +116,17 @@ var welcome = template.Must(template.New("").Parse(`The registry and its identit
   API key    {{.APIKey}}
   contexts   {{range $i, $id := .Contexts}}{{if $i}}, {{end}}{{$id}}{{end}} (the first is the default)
 
-In another terminal, log in with the helper, and Docker always gets a fresh token:
+In another terminal, these, and Docker always gets a fresh token. For an image to
+push: docker tag hello-world {{.Registry}}/my-image
 
   export DTZ_IDENTITY_URL={{.Identity}}
+  go install github.com/DownToZero-Cloud/docker-credential-dtz/cmd/docker-credential-dtz@latest
+  docker-credential-dtz login --registry {{.Registry}}
+  docker push {{.Registry}}/my-image
+
+In a script:
+
   printf %s '{{.Password}}' | docker-credential-dtz login --registry {{.Registry}} --yes --username {{.Username}} --password-stdin
-  docker pull hello-world
-  docker tag hello-world {{.Registry}}/hello
-  docker push {{.Registry}}/hello
 
 Or log in with the API key:
 
