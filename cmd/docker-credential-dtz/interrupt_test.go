@@ -152,6 +152,8 @@ func TestInterruptRestoresTheTerminal(t *testing.T) {
 		{name: "SIGTERM at the password", flags: user, shows: "Password (not shown): ", by: sigterm},
 		{name: "Ctrl-C at the API key", flags: []string{"--api-key-stdin"}, shows: "API key (not shown): ", by: ctrlC},
 		{name: "Ctrl-C at a question", flags: []string{"--yes=false"}, shows: "[y/N] ", echo: true, by: ctrlC},
+		{name: "Ctrl-C at the address that the browser ended at", flags: []string{"--web", "--no-browser", "--context", "context-abc12345"}, shows: "Address (not shown): ", by: ctrlC},
+		{name: "Ctrl-C while the browser is waited for", env: "BROWSER=true", flags: []string{"--web", "--context", "context-abc12345"}, shows: "Waiting for the browser", echo: true, by: ctrlC},
 		{name: "Ctrl-C while the identity service is waited for", env: silentService, flags: user, password: "x\r", shows: "Waiting for the identity service", echo: true, by: ctrlC},
 		{name: "SIGTERM while the identity service is waited for", env: silentService, flags: user, password: "x\r", shows: "Waiting for the identity service", echo: true, by: sigterm},
 		{name: "Ctrl-C while the browser is waited for", env: "BROWSER=true", flags: web, shows: "Waiting for the browser", echo: true, by: ctrlC},

@@ -54,7 +54,7 @@ DTZ_IDENTITY_URL chooses another identity service, DTZ_STORE the store.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return sys.login(cmd.Context(), o) },
 	}
 	f := cmd.Flags()
-	f.StringVarP(&o.username, "username", "u", "", "user name")
+	f.StringVarP(&o.username, "username", "u", "", "user `name`")
 	f.BoolVar(&o.passwordStdin, "password-stdin", false, "read the password from standard input")
 	f.BoolVar(&o.apiKeyStdin, "api-key-stdin", false, "log in with an API key, read from standard input")
 	f.BoolVar(&o.keep, "keep", false, "have an API key made for this machine, so that the login outlives pauses")

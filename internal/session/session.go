@@ -124,7 +124,7 @@ func (s *Session) fromBinding(ctx context.Context, r Request, conf *config.Confi
 		return nil, &Error{Outcome: NotLoggedIn, What: "not logged in" + s.Env.emptyNote(), Remedy: s.loginRemedy(r.Address, b.Profile)}
 	}
 	contextID := first(r.Context, b.Context)
-	cred, err := s.Login(ctx, place, contextID)
+	cred, err := s.login(ctx, place, contextID)
 	var e *Error
 	if errors.As(err, &e) {
 		e.What += s.Env.emptyNote()
@@ -143,6 +143,15 @@ func (s *Session) fromBinding(ctx context.Context, r Request, conf *config.Confi
 // that is empty, for the login's own context. A failure is an *Error without an
 // address.
 func (s *Session) Login(ctx context.Context, place config.Login, contextID string) (*Credential, error) {
+	cred, err := s.login(ctx, place, contextID)
+	if err != nil {
+		return nil, s.withRemedy(err, place, contextID)
+	}
+	return cred, nil
+}
+
+// login is Login whose *Error may lack a remedy, which its caller knows better.
+func (s *Session) login(ctx context.Context, place config.Login, contextID string) (*Credential, error) {
 	l, err := s.open(place)
 	if err != nil {
 		return nil, err
