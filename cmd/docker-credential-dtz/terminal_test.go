@@ -21,13 +21,16 @@ import (
 
 // terminal is a person's, with the program in it.
 type terminal struct {
-	t      *testing.T
-	pty    *os.File
-	cmd    *exec.Cmd
-	before unix.Termios
+	t       *testing.T
+	pty     *os.File // the person's end
+	program *os.File // the program's end
+	cmd     *exec.Cmd
+	// state before the program began and when it had ended
+	before, after unix.Termios
 
-	mu    sync.Mutex
-	shown bytes.Buffer
+	drained chan struct{} // closed with all that was written read
+	mu      sync.Mutex
+	shown   bytes.Buffer
 }
 
 func startInTerminal(t *testing.T, env []string, args ...string) *terminal {
@@ -48,7 +51,8 @@ func startCommandInTerminal(t *testing.T, cmd *exec.Cmd) *terminal {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = person.Close() })
-	term := &terminal{t: t, pty: person, cmd: cmd}
+	t.Cleanup(func() { _ = program.Close() })
+	term := &terminal{t: t, pty: person, program: program, cmd: cmd, drained: make(chan struct{})}
 	term.before = term.state()
 	if cmd.Stdin == nil {
 		cmd.Stdin = program
@@ -63,9 +67,8 @@ func startCommandInTerminal(t *testing.T, cmd *exec.Cmd) *terminal {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	// Ours stays open until the end: with the last one closed, the state is gone.
-	t.Cleanup(func() { _ = program.Close() })
 	go func() {
+		defer close(term.drained)
 		buf := make([]byte, 4096)
 		for {
 			n, err := person.Read(buf)
@@ -124,7 +127,7 @@ func (term *terminal) state() unix.Termios {
 
 func (term *terminal) echoes() bool { return term.state().Lflag&unix.ECHO != 0 }
 
-// exitCode waits for the program's end.
+// exitCode waits for the program's end, and for all that it has written.
 func (term *terminal) exitCode() int {
 	term.t.Helper()
 	err := term.cmd.Wait()
@@ -132,16 +135,20 @@ func (term *terminal) exitCode() int {
 	if err != nil && !errors.As(err, &exit) {
 		term.t.Fatal(err)
 	}
+	term.after = term.state()
+	_ = term.program.Close() // the last one, so that reading ends; the state goes with it
+	<-term.drained
 	return term.cmd.ProcessState.ExitCode()
 }
 
-// checkRestored checks that a shell could go on in the terminal.
+// checkRestored checks that a shell could go on in the terminal, the program
+// having ended.
 func (term *terminal) checkRestored() {
 	term.t.Helper()
-	if after := term.state(); after != term.before {
-		term.t.Errorf("the terminal's state was %+v and is %+v", term.before, after)
+	if term.after != term.before {
+		term.t.Errorf("the terminal's state was %+v and is %+v", term.before, term.after)
 	}
-	term.eventually("the cursor should be at the beginning of a line", func(screen string) bool {
-		return strings.HasSuffix(screen, "\n")
-	})
+	if !strings.HasSuffix(term.screen(), "\n") {
+		term.t.Errorf("the cursor is not at the beginning of a line: %q", term.screen())
+	}
 }
