@@ -89,7 +89,9 @@ func (sys system) listContexts(ctx context.Context, profile, output string) erro
 	if err != nil {
 		return fmt.Errorf("listing contexts: %w", err)
 	}
+	done := sys.waitBriefly(ctx, "Asking the identity service")
 	ids, err := s.Contexts(ctx, place)
+	done()
 	if err != nil {
 		return fmt.Errorf("listing contexts: %w", err)
 	}

@@ -111,7 +111,9 @@ func (sys system) contextUse(ctx context.Context, o contextUseOptions, named boo
 	if err := sys.agree(ctx, s, place, addresses, o.yes); err != nil {
 		return err
 	}
+	done := sys.waitBriefly(ctx, "Asking for a token in "+o.context)
 	login, err := s.UseContext(ctx, place, o.context, addresses)
+	done()
 	if err != nil {
 		return sys.explainContext(ctx, s, place, o.context, fmt.Errorf("%s: %w", doing, err))
 	}
@@ -176,6 +178,16 @@ func (sys system) sayOwnContexts(login *store.Login, own map[config.Address]stri
 		}
 		sys.say("%s stays in its own context, %s%s. To change that: %s context use --default --registry %s", inWords([]config.Address{address}), oauth.Clean(id), lost, program, address)
 	}
+}
+
+// noteDefault says when the same person's new login has another default context
+// than the one before, and nobody chose that.
+func (sys system) noteDefault(before, login *store.Login) {
+	if before == nil || !platform.SameID(before.Subject, login.Subject) || platform.SameContext(before.Context, login.Context) {
+		return
+	}
+	old := oauth.Clean(before.Context)
+	sys.warn(fmt.Sprintf("note: the default context was %s before this login; %s", old, session.Run(program+" context use "+old)))
 }
 
 func (sys system) useDefault(ctx context.Context, s *session.Session, addresses []config.Address) error {

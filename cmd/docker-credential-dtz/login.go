@@ -129,6 +129,7 @@ func (sys system) login(ctx context.Context, o loginOptions) error {
 	if err != nil {
 		return err
 	}
+	before := s.Peek(ctx, place)
 	done := sys.waitBriefly(ctx, "Saving the login")
 	notes, err := s.SignIn(ctx, place, made.login, addresses)
 	done()
@@ -150,7 +151,13 @@ func (sys system) login(ctx context.Context, o loginOptions) error {
 			return fmt.Errorf("logged in, but %s may be in another context: %w", join(addresses), err)
 		}
 	}
-	return sys.afterLogin(ctx, s, place, made.login, addresses, o.noConfigure)
+	if err := sys.afterLogin(ctx, s, place, made.login, addresses, o.noConfigure); err != nil {
+		return err
+	}
+	if o.context == "" {
+		sys.noteDefault(before, made.login)
+	}
+	return nil
 }
 
 // probe tries the store before anything is asked in vain. A keychain that is

@@ -36,8 +36,8 @@ func (s *Session) Contexts(ctx context.Context, place config.Login) ([]string, e
 	if e := (*Error)(nil); errors.As(err, &e) && e.Outcome == Refused {
 		// The default context may be the one that the identity has lost, and
 		// whoever asks may be about to choose another.
-		for _, t := range l.otherTokens(ctx) {
-			if ids, err := ask(t.Access); err == nil {
+		for _, token := range l.otherTokens(ctx) {
+			if ids, err := ask(token); err == nil {
 				return ids, nil
 			}
 		}
@@ -48,22 +48,41 @@ func (s *Session) Contexts(ctx context.Context, place config.Login) ([]string, e
 	return ids, nil
 }
 
-// otherTokens are the valid tokens of the login that are not of its
-// default context, the newest first.
-func (l *loginAt) otherTokens(ctx context.Context) []store.Token {
+// otherTokens are the valid tokens of the login that are not of its default
+// context, the newest first, and one of the context that its API key has by
+// itself.
+func (l *loginAt) otherTokens(ctx context.Context) []secret.String {
 	login, err := l.store.Load(ctx, l.key)
 	if err != nil {
 		return nil
 	}
-	tokens := slices.DeleteFunc(slices.Clone(login.Tokens), func(t store.Token) bool {
+	kept := slices.DeleteFunc(slices.Clone(login.Tokens), func(t store.Token) bool {
 		return !t.Valid(l.s.Now()) || platform.SameContext(t.Context, login.Context)
 	})
-	slices.SortFunc(tokens, func(a, b store.Token) int { return b.Received.Compare(a.Received) })
+	slices.SortFunc(kept, func(a, b store.Token) int { return b.Received.Compare(a.Received) })
+	var tokens []secret.String
+	for _, t := range kept {
+		tokens = append(tokens, t.Access)
+	}
+	if login.Key != "" {
+		if got, err := l.identity.APIKey(ctx, login.Key, ""); err == nil {
+			tokens = append(tokens, got.Access)
+		}
+	}
 	return tokens
 }
 
-// Peek is the login at place as it lies there, nil if it cannot be read.
+// Peek is the login of place's identity service and profile as it lies there,
+// nil if there is none or it cannot be read.
 func (s *Session) Peek(ctx context.Context, place config.Login) *store.Login {
+	conf, err := config.Load(s.ConfigPath)
+	if err != nil {
+		return nil
+	}
+	place, found := conf.Place(place.Identity, place.Profile)
+	if !found {
+		return nil
+	}
 	l, err := s.open(place)
 	if err != nil {
 		return nil

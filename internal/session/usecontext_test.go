@@ -1,6 +1,8 @@
 package session
 
 import (
+	"bytes"
+	"io"
 	"net/http"
 	"os"
 	"slices"
@@ -313,32 +315,44 @@ func TestContexts(t *testing.T) {
 func (w *world) loses(contextID string) {
 	w.breakWith(fault{answer: func(rw http.ResponseWriter, r *http.Request) {
 		claims, err := oauth.ParseClaims(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "))
-		if err == nil && platform.SameContext(claims.Context, contextID) {
+		body, _ := io.ReadAll(r.Body)
+		if err == nil && platform.SameContext(claims.Context, contextID) || strings.Contains(string(body), contextID) {
 			answers(http.StatusForbidden, "not a member").answer(rw, r)
 			return
 		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
 		w.service.ServeHTTP(rw, r)
 	}})
 }
 
 // Who has lost the default context can still see which there are, and choose
-// one of them, as long as any other is in use.
+// one of them, as long as another token or the key is good.
 func TestDefaultContextThatIsLost(t *testing.T) {
 	t.Parallel()
-	for _, since := range []time.Duration{time.Minute, 20 * time.Hour} {
-		w := newWorld(t)
-		w.login(registry, other)
-		w.advance(time.Minute)
-		w.use(home, other)
-		w.advance(since)
-		w.loses(work)
-		w.mustGet(other, home)
-		ids, err := w.process().Contexts(w.ctx(), w.place(""))
-		if err != nil || !slices.Equal(ids, []string{work, home}) {
-			t.Errorf("after %v: Contexts = %q, %v", since, ids, err)
-		}
-		w.use(home)
-		w.mustGet(registry, home)
+	for _, tt := range []struct {
+		name  string
+		login func(*world)
+		since time.Duration
+	}{
+		{"another registry's token, fresh", func(w *world) { w.login(registry, other); w.use(home, other) }, time.Minute},
+		{"another registry's token, to be renewed", func(w *world) { w.login(registry, other); w.use(home, other) }, 20 * time.Hour},
+		{"a key, which is of another context", func(w *world) { w.loginKeep(registry); w.use(home) }, time.Minute},
+		{"a key, and every token has ended", func(w *world) { w.loginKeep(registry); w.use(home) }, 48 * time.Hour},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			tt.login(w)
+			lost := w.stored(w.place("")).Context
+			left := map[string]string{work: home, home: work}[lost]
+			w.advance(tt.since)
+			w.loses(lost)
+			ids, err := w.process().Contexts(w.ctx(), w.place(""))
+			if err != nil || !slices.Equal(ids, []string{work, home}) {
+				t.Errorf("Contexts = %q, %v", ids, err)
+			}
+			w.use(left)
+			w.mustGet(registry, left)
+		})
 	}
 }
 
