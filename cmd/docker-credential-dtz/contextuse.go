@@ -32,10 +32,11 @@ func (sys system) newContextUse() *cobra.Command {
 		Use:   "use [ID]",
 		Short: "Choose the context of a login, or of one registry",
 		Long: `Make ID the default context of the login: that of every registry that it serves
-and that has none of its own. With --registry, make ID that registry's own context and
-leave the others alone: the registry is bound to it, and Docker is set up to ask
-for it. ` + platform.RegistryHost + ` without a port stands for its ports that have no binding of
-their own.
+and that has none of its own.
+
+With --registry, make ID that registry's own context and leave the others alone:
+the registry is bound to it, and Docker is set up to ask for it. ` + platform.RegistryHost + `
+without a port stands for all its ports that have no binding of their own.
 
 A token for the context is obtained first: a context that you may not use is
 refused, and nothing changes.
