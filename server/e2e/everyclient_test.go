@@ -3,17 +3,20 @@
 package e2e
 
 import (
+	"cmp"
 	"debug/buildinfo"
 	"errors"
 	"fmt"
 	"maps"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/testenv"
 )
@@ -23,87 +26,133 @@ import (
 // a registry that speaks plain http, as dtz-registry dev does.
 type client struct {
 	name    string
-	part    string                            // of testenv, which this machine may lack; empty: scripts/clients builds it
-	prepare func(m *machine, registry string) // makes what is pushed, in the home folder
+	program string                        // as it is called
+	part    string                        // of testenv, which this machine may lack; empty: scripts/clients builds it
+	prepare func(m *machine, p *platform) // makes what is pushed, in the home folder
 	push    []string
 	pull    []string // empty: the client only pulls what it needs for a push
 	// forget takes away what is here already, and would not be pulled.
 	forget string
 	// pulled is what shows the digest that was pulled; nil: what pull says.
-	pulled func(m *machine, registry string) string
+	pulled func(m *machine, p *platform) string
+	tag    string // of hello; empty: v1
 	// own is the variable that names the client's own registry configuration.
 	own string
 }
 
-const scratch = "FROM scratch\nCOPY hello.txt /\n"
-
 var everyClient = []client{
 	{
-		name: "docker", part: "docker",
-		prepare: func(m *machine, registry string) { m.withDocker().build(registry + "/hello:v1") },
+		name: "docker", program: "docker", part: "docker",
+		prepare: func(m *machine, p *platform) { m.withDocker().build(p.Registry + "/hello:v1") },
 		push:    []string{"docker push cr.dtz.rocks/hello:v1"},
 		pull:    []string{"docker pull cr.dtz.rocks/hello:v1"},
 		forget:  "docker rmi --force cr.dtz.rocks/hello:v1",
 	},
 	{
-		name: "podman", part: "podman",
-		prepare: func(m *machine, registry string) {
+		name: "buildx", program: "docker-buildx", part: "docker",
+		prepare: func(m *machine, p *platform) {
+			m.withDocker().withPlugin("buildx")
+			m.seed(p, "base")
+			m.buildFrom(p.Registry + "/base:v1")
+		},
+		push: []string{"docker buildx build --push --tag cr.dtz.rocks/hello:v1 hello"},
+		pull: []string{"docker buildx imagetools inspect cr.dtz.rocks/hello:v1"},
+	},
+	{
+		name: "compose", program: "docker-compose", part: "docker",
+		prepare: func(m *machine, p *platform) {
+			m.withDocker().withPlugin("compose")
+			m.build(p.Registry + "/hello:v1")
+			m.write("compose.yaml", "services: {hello: {image: '"+p.Registry+"/hello:v1', build: .}}\n")
+		},
+		push:   []string{"docker compose push"},
+		pull:   []string{"docker compose pull"},
+		forget: "docker rmi --force cr.dtz.rocks/hello:v1",
+		pulled: func(m *machine, p *platform) string {
+			return m.run("docker", "image", "inspect", "--format", "{{.RepoDigests}}", p.Registry+"/hello:v1")
+		},
+	},
+	{
+		name: "podman", program: "podman", part: "podman",
+		prepare: func(m *machine, p *platform) {
 			m.containers()
-			m.run("podman", "build", "--tag", registry+"/hello:v1", m.buildFrom(scratch))
+			m.run("podman", "build", "--tag", p.Registry+"/hello:v1", m.buildFrom("scratch"))
 		},
 		push:   []string{"podman push [--tls-verify=false] cr.dtz.rocks/hello:v1"},
 		pull:   []string{"podman pull [--tls-verify=false] cr.dtz.rocks/hello:v1"},
 		forget: "podman rmi --force cr.dtz.rocks/hello:v1",
-		pulled: func(m *machine, registry string) string {
-			return m.run("podman", "image", "inspect", "--format", "{{.RepoDigests}}", registry+"/hello:v1")
+		pulled: func(m *machine, p *platform) string {
+			return m.run("podman", "image", "inspect", "--format", "{{.RepoDigests}}", p.Registry+"/hello:v1")
 		},
 	},
 	{
-		name: "buildah", part: "buildah",
-		prepare: func(m *machine, registry string) {
+		name: "buildah", program: "buildah", part: "buildah",
+		prepare: func(m *machine, p *platform) {
 			m.containers()
-			m.run("buildah", "build", "--tag", registry+"/hello:v1", m.buildFrom(scratch))
+			m.run("buildah", "build", "--tag", p.Registry+"/hello:v1", m.buildFrom("scratch"))
 		},
 		push:   []string{"buildah push [--tls-verify=false] cr.dtz.rocks/hello:v1"},
 		pull:   []string{"buildah pull [--tls-verify=false] cr.dtz.rocks/hello:v1"},
 		forget: "buildah rmi --force cr.dtz.rocks/hello:v1",
-		pulled: func(m *machine, registry string) string {
-			return m.run("buildah", "images", "--digests", registry+"/hello:v1")
+		pulled: func(m *machine, p *platform) string {
+			return m.run("buildah", "images", "--digests", p.Registry+"/hello:v1")
 		},
 	},
 	{
-		name: "skopeo", part: "skopeo",
-		prepare: func(m *machine, _ string) { m.layout() },
+		name: "skopeo", program: "skopeo", part: "skopeo",
+		prepare: func(m *machine, _ *platform) { m.layout() },
 		push:    []string{"skopeo copy [--dest-tls-verify=false] oci:image docker://cr.dtz.rocks/hello:v1"},
 		pull:    []string{"skopeo copy [--src-tls-verify=false] docker://cr.dtz.rocks/hello:v1 oci:pulled"},
 		pulled:  inLayout,
 	},
 	{
-		name:    "crane",
-		prepare: func(m *machine, _ string) { m.layout() },
+		name: "crane", program: "crane",
+		prepare: func(m *machine, _ *platform) { m.layout() },
 		push:    []string{"crane push image cr.dtz.rocks/hello:v1"},
 		pull:    []string{"crane pull --format oci cr.dtz.rocks/hello:v1 pulled"},
 		pulled:  inLayout,
 	},
 	{
-		name: "ko",
-		prepare: func(m *machine, registry string) {
-			m.layout()
-			m.run("crane", "push", "image", registry+"/base")
-			m.env["KO_DEFAULTBASEIMAGE"] = registry + "/base"
+		name: "ko", program: "ko",
+		prepare: func(m *machine, p *platform) {
+			m.seed(p, "base")
+			m.env["KO_DEFAULTBASEIMAGE"] = p.Registry + "/base:v1"
 			m.goProgram()
 		},
 		push: []string{"KO_DOCKER_REPO=cr.dtz.rocks/hello ko build --bare --tags v1 ."},
 	},
 	{
-		name:    "oras",
-		prepare: func(m *machine, _ string) { m.write("hello.txt", "hello\n") },
+		name: "cosign", program: "cosign",
+		prepare: func(m *machine, p *platform) {
+			m.env["DIGEST"] = m.seed(p, "hello")
+			m.env["COSIGN_PASSWORD"] = ""
+			if !exists(filepath.Join(m.home, "cosign.key")) {
+				m.run("cosign", "generate-key-pair")
+			}
+		},
+		push: []string{"cosign sign --key cosign.key --use-signing-config=false --tlog-upload=false [--allow-http-registry] cr.dtz.rocks/hello@$DIGEST"},
+		pull: []string{"cosign verify --key cosign.pub --insecure-ignore-tlog [--allow-http-registry] cr.dtz.rocks/hello@$DIGEST"},
+	},
+	{
+		name: "oras", program: "oras",
+		prepare: func(m *machine, _ *platform) { m.write("hello.txt", "hello\n") },
 		push:    []string{"oras push [--plain-http] cr.dtz.rocks/hello:v1 hello.txt"},
 		pull:    []string{"oras pull [--plain-http] cr.dtz.rocks/hello:v1"},
 	},
 	{
-		name:    "regctl",
-		prepare: func(m *machine, _ string) { m.layout() },
+		name: "helm", program: "helm",
+		prepare: func(m *machine, _ *platform) {
+			m.write(filepath.Join("hello", "Chart.yaml"), "apiVersion: v2\nname: hello\nversion: 1.0.0\n")
+			m.run("helm", "package", "hello")
+		},
+		push: []string{"helm push [--plain-http] hello-1.0.0.tgz oci://cr.dtz.rocks"},
+		pull: []string{"helm pull [--plain-http] oci://cr.dtz.rocks/hello --version 1.0.0"},
+		tag:  "1.0.0",
+		own:  "HELM_REGISTRY_CONFIG",
+	},
+	{
+		name: "regctl", program: "regctl",
+		prepare: func(m *machine, _ *platform) { m.layout() },
 		push:    []string{"regctl [--host reg=cr.dtz.rocks,tls=disabled] image copy ocidir://image:v1 cr.dtz.rocks/hello:v1"},
 		pull:    []string{"regctl [--host reg=cr.dtz.rocks,tls=disabled] image copy cr.dtz.rocks/hello:v1 ocidir://pulled:v1"},
 		pulled:  inLayout,
@@ -124,15 +173,14 @@ func TestEveryClient(t *testing.T) {
 			seen := seen{version: version(t, c)}
 
 			p := startPlatform(t)
-			m.loginFor(p)
-			c.prepare(m, p.Registry)
+			m.loginFor(p, c)
 			c.pushAndPull(m, p)
 			seen.places = c.places(m, p)
 
-			p = startPlatform(t, "--token-lifetime", "15s")
-			m.loginFor(p)
-			c.prepare(m, p.Registry)
-			waitUntilExpired(t, m.get(p))
+			const lifetime = 10 * time.Second
+			p = startPlatform(t, "--token-lifetime", lifetime.String())
+			m.loginFor(p, c)
+			time.Sleep(lifetime + 5*time.Second) // by every clock: see waitUntilExpired
 			for _, command := range slices.Concat(c.push, []string{c.forget}, c.pull) {
 				said, err := m.line(p, command)
 				if command == c.forget {
@@ -155,12 +203,13 @@ type seen struct {
 	expired string   // commands and what they say
 }
 
-// loginFor logs in to the second context, which no client gets by accident, and
-// leaves Docker's configuration with an entry and nothing else.
-func (m *machine) loginFor(p *platform) {
+// loginFor leaves Docker's configuration with an entry and nothing else, prepares
+// what c pushes, and logs in to the second context, which nobody gets by accident.
+func (m *machine) loginFor(p *platform, c client) {
 	m.t.Helper()
-	m.login(p, "--no-configure", "--context", p.Contexts[1])
 	m.dockerConfig(m.env["DOCKER_CONFIG"], entry(p))
+	c.prepare(m, p)
+	m.login(p, "--no-configure", "--context", p.Contexts[1])
 }
 
 func entry(p *platform) string { return fmt.Sprintf(`{"credHelpers":{%q:"dtz"}}`, p.Registry) }
@@ -177,11 +226,12 @@ func (c client) pushAndPull(m *machine, p *platform) {
 		}
 		said = out
 	}
-	digest := p.digest(m.t, p.Contexts[1], m)
+	tag := cmp.Or(c.tag, "v1")
+	digest := p.digest(m, p.Contexts[1], tag)
 	if digest == "" {
 		m.t.Fatalf("nothing is in the registry after %q", c.push)
 	}
-	if got := p.digest(m.t, p.Contexts[0], m); got != "" {
+	if got := p.digest(m, p.Contexts[0], tag); got != "" {
 		m.t.Errorf("%s is in the other context as well", got)
 	}
 	_, _ = m.line(p, c.forget)
@@ -193,21 +243,21 @@ func (c client) pushAndPull(m *machine, p *platform) {
 		said = out
 	}
 	if c.pulled != nil {
-		said = c.pulled(m, p.Registry)
+		said = c.pulled(m, p)
 	}
 	if !strings.Contains(said, digest) {
 		m.t.Errorf("the registry has %s, but what was pulled is\n%s", digest, said)
 	}
 }
 
-// digest is that of hello:v1 in a context, as the registry itself says it, or
+// digest is that of hello:tag in a context, as the registry itself says it, or
 // empty.
-func (p *platform) digest(t *testing.T, context string, m *machine) string {
-	t.Helper()
+func (p *platform) digest(m *machine, context, tag string) string {
+	m.t.Helper()
 	token := strings.TrimSpace(m.run("docker-credential-dtz", "token", "--registry", p.Registry, "--context", context))
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodHead, "http://"+p.Registry+"/v2/hello/manifests/v1", nil)
+	req, err := http.NewRequestWithContext(m.t.Context(), http.MethodHead, "http://"+p.Registry+"/v2/hello/manifests/"+tag, nil)
 	if err != nil {
-		t.Fatal(err)
+		m.t.Fatal(err)
 	}
 	req.SetBasicAuth("bearer", token)
 	for _, kind := range []string{"oci.image.manifest.v1", "oci.image.index.v1", "docker.distribution.manifest.v2", "docker.distribution.manifest.list.v2"} {
@@ -215,7 +265,7 @@ func (p *platform) digest(t *testing.T, context string, m *machine) string {
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		t.Fatal(err)
+		m.t.Fatal(err)
 	}
 	resp.Body.Close()
 	switch resp.StatusCode {
@@ -224,7 +274,7 @@ func (p *platform) digest(t *testing.T, context string, m *machine) string {
 	case http.StatusNotFound:
 		return ""
 	}
-	t.Fatalf("the registry answers %s", resp.Status)
+	m.t.Fatalf("the registry answers %s", resp.Status)
 	return ""
 }
 
@@ -294,7 +344,8 @@ var refused = regexp.MustCompile(`(?i)unauthorized|no basic auth|authentication 
 // writes, errors among the rest, as one sees it.
 func (m *machine) line(p *platform, command string) (said string, err error) {
 	m.t.Helper()
-	words := strings.Fields(over(command, p.Registry))
+	typed := os.Expand(over(command, p.Registry), func(name string) string { return m.env[name] })
+	words := strings.Fields(typed)
 	if len(words) == 0 {
 		return "", nil
 	}
@@ -324,21 +375,22 @@ func over(command, registry string) string {
 // itself.
 func version(t *testing.T, c client) string {
 	t.Helper()
-	name := strings.ToLower(c.name)
-	path := program(name)
+	path := program(c.program)
 	if !exists(path) {
 		var err error
-		if path, err = exec.LookPath(name); err != nil {
+		if path, err = exec.LookPath(c.program); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if info, err := buildinfo.ReadFile(path); err == nil && c.part == "" {
+	if info, err := buildinfo.ReadFile(path); err == nil && semver.MatchString(info.Main.Version) {
 		return strings.TrimPrefix(info.Main.Version, "v")
 	}
 	out, err := exec.Command(path, "--version").Output()
-	found := regexp.MustCompile(`\d+(\.\d+)+`).Find(out)
+	found := semver.Find(out)
 	if err != nil || found == nil {
-		t.Fatalf("%s --version says %q: %v", name, out, err)
+		t.Fatalf("%s --version says %q: %v", c.program, out, err)
 	}
 	return string(found)
 }
+
+var semver = regexp.MustCompile(`\d+\.\d+\.\d+`)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -31,9 +32,9 @@ func (m *machine) write(name, text string) string {
 	return path
 }
 
-// layout is the OCI image layout "image" in the home folder, with one image
-// that is called v1.
-func (m *machine) layout() {
+// layout makes the OCI image layout "image" in the home folder, with one image
+// that is called v1, and returns the image's digest.
+func (m *machine) layout() (digest string) {
 	m.t.Helper()
 	dir := filepath.Join(m.home, "image")
 	if err := os.RemoveAll(dir); err != nil {
@@ -55,10 +56,47 @@ func (m *machine) layout() {
 	if err := path.AppendImage(img, name); err != nil {
 		m.t.Fatal(err)
 	}
+	hash, err := img.Digest()
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return hash.String()
+}
+
+// seed puts an image into the second context of the registry, without a login,
+// and returns its digest.
+func (m *machine) seed(p *platform, repository string) (digest string) {
+	m.t.Helper()
+	digest = m.layout()
+	env := maps.Clone(m.env)
+	m.env["DTZ_API_KEY"], m.env["DTZ_CONTEXT_ID"] = p.APIKey, p.Contexts[1]
+	m.env["DTZ_IDENTITY_URL"], m.env["DTZ_REGISTRIES"] = p.Identity, p.Registry
+	m.run("crane", "push", "image", p.Registry+"/"+repository+":v1")
+	m.env = env
+	return digest
+}
+
+// withPlugin gives the machine one of Docker's plug-ins.
+func (m *machine) withPlugin(name string) {
+	m.t.Helper()
+	path, err := exec.LookPath("docker-" + name)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	for _, config := range []string{m.env["DOCKER_CONFIG"], filepath.Join(m.home, ".docker")} {
+		link := filepath.Join(config, "cli-plugins", "docker-"+name)
+		if err := os.MkdirAll(filepath.Dir(link), 0o700); err != nil {
+			m.t.Fatal(err)
+		}
+		if err := os.Symlink(path, link); err != nil && !errors.Is(err, fs.ErrExist) {
+			m.t.Fatal(err)
+		}
+	}
+	delete(m.env, "DOCKER_BUILDKIT")
 }
 
 // inLayout is the index of the layout "pulled".
-func inLayout(m *machine, _ string) string { return m.read(filepath.Join("pulled", "index.json")) }
+func inLayout(m *machine, _ *platform) string { return m.read(filepath.Join("pulled", "index.json")) }
 
 func (m *machine) read(name string) string {
 	m.t.Helper()
@@ -79,11 +117,11 @@ func (m *machine) containers() {
 	m.env["CONTAINERS_CONF"] = m.write("containers.conf", "[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\n")
 }
 
-// buildFrom is the folder of a Dockerfile.
-func (m *machine) buildFrom(dockerfile string) (dir string) {
+// buildFrom is the folder "hello" with a Dockerfile that adds a file to base.
+func (m *machine) buildFrom(base string) (dir string) {
 	m.t.Helper()
 	m.write(filepath.Join("hello", "hello.txt"), "hello\n")
-	return filepath.Dir(m.write(filepath.Join("hello", "Dockerfile"), dockerfile))
+	return filepath.Dir(m.write(filepath.Join("hello", "Dockerfile"), "FROM "+base+"\nCOPY hello.txt /\n"))
 }
 
 // noDockerConfig takes all configurations away that name a helper.
