@@ -49,30 +49,6 @@ var everyClient = []client{
 		forget:  "docker rmi --force cr.dtz.rocks/hello:v1",
 	},
 	{
-		name: "buildx", program: "docker-buildx", part: "docker",
-		prepare: func(m *machine, p *platform) {
-			m.withDocker().withPlugin("buildx")
-			m.seed(p, "base")
-			m.buildFrom(p.Registry + "/base:v1")
-		},
-		push: []string{"docker buildx build --push --tag cr.dtz.rocks/hello:v1 hello"},
-		pull: []string{"docker buildx imagetools inspect cr.dtz.rocks/hello:v1"},
-	},
-	{
-		name: "compose", program: "docker-compose", part: "docker",
-		prepare: func(m *machine, p *platform) {
-			m.withDocker().withPlugin("compose")
-			m.build(p.Registry + "/hello:v1")
-			m.write("compose.yaml", "services: {hello: {image: '"+p.Registry+"/hello:v1', build: .}}\n")
-		},
-		push:   []string{"docker compose push"},
-		pull:   []string{"docker compose pull"},
-		forget: "docker rmi --force cr.dtz.rocks/hello:v1",
-		pulled: func(m *machine, p *platform) string {
-			return m.run("docker", "image", "inspect", "--format", "{{.RepoDigests}}", p.Registry+"/hello:v1")
-		},
-	},
-	{
 		name: "podman", program: "podman", part: "podman",
 		prepare: func(m *machine, p *platform) {
 			m.containers()
@@ -120,18 +96,6 @@ var everyClient = []client{
 			m.goProgram()
 		},
 		push: []string{"KO_DOCKER_REPO=cr.dtz.rocks/hello ko build --bare --tags v1 ."},
-	},
-	{
-		name: "cosign", program: "cosign",
-		prepare: func(m *machine, p *platform) {
-			m.env["DIGEST"] = m.seed(p, "hello")
-			m.env["COSIGN_PASSWORD"] = ""
-			if !exists(filepath.Join(m.home, "cosign.key")) {
-				m.run("cosign", "generate-key-pair")
-			}
-		},
-		push: []string{"cosign sign --key cosign.key --use-signing-config=false --tlog-upload=false [--allow-http-registry] cr.dtz.rocks/hello@$DIGEST"},
-		pull: []string{"cosign verify --key cosign.pub --insecure-ignore-tlog [--allow-http-registry] cr.dtz.rocks/hello@$DIGEST"},
 	},
 	{
 		name: "oras", program: "oras",
