@@ -155,7 +155,7 @@ func TestEveryClient(t *testing.T) {
 				}
 				seen.expired += "$ " + over(command, devRegistry) + "\n" + m.neutral(said, p)
 			}
-			documented(t, c, seen)
+			seen.compare(t, c)
 		})
 	}
 }

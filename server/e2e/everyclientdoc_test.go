@@ -20,9 +20,9 @@ var update = flag.Bool("update", false, "write what the clients show into docs/c
 // in the document for the one that a test has.
 const devRegistry = "127.0.0.1:5000"
 
-// documented checks, or writes, the client's row in both tables of
+// compare checks, or writes, the client's row in both tables of
 // docs/clients.md and its block. What people wrote around them stays.
-func documented(t *testing.T, c client, seen seen) {
+func (seen seen) compare(t *testing.T, c client) {
 	t.Helper()
 	document.Lock()
 	defer document.Unlock()
