@@ -296,7 +296,7 @@ func explainWeb(err error) error {
 	case errors.Is(err, oauth.ErrNotListening):
 		err = withHint(err, "choose another --redirect-port, or leave it out")
 	case isRefused, answered && answer.Err == nil: // what came is not as it should be
-		err = withHint(err, "run it again, or log in with a password: %s", session.Run(program+" login"))
+		err = withHint(err, "run it again, or log in with a password: %q", program+" login")
 	}
 	return fmt.Errorf("logging in: %w", err)
 }

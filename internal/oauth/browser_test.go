@@ -312,7 +312,7 @@ func TestExchangeFails(t *testing.T) {
 		}, "400 Bad Request: invalid_grant", false},
 		{"an error of the service", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(500) }, "500 Internal Server Error", true},
 		{"an answer without a token", func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "{}") }, "has no token", false},
-		{"a redirect", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/login", 307) }, "redirects are not followed", false},
+		{"a redirect", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/login", http.StatusTemporaryRedirect) }, "redirects are not followed", false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -436,6 +436,44 @@ func TestPaste(t *testing.T) {
 	if _, err := b.Wait(t.Context()); err != nil {
 		t.Error(err)
 	}
+}
+
+// Only who knows the state can end a login, whatever else he sends.
+func FuzzRedirect(f *testing.F) {
+	const state = "STATE0123456789"
+	for _, query := range []string{
+		"code=1&state=" + state, "code=1&state=" + state + "&iss=http://127.0.0.1:1", "error=access_denied&state=" + state,
+		"state=" + state, "code=1&state=other", "code=1&code=2&state=" + state, "http://127.0.0.1:1/callback?code=1&state=" + state,
+		"code=%31&st%61te=" + state, "code=1;state=" + state, "code=1&state[]=" + state, "%zz", "code=1&STATE=" + state,
+	} {
+		f.Add(query)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		b := &BrowserLogin{
+			RedirectURI: "http://127.0.0.1:1" + callbackPath,
+			state:       state,
+			endpoints:   endpoints{issuer: "http://127.0.0.1:1"},
+			arrived:     make(chan redirect, 1),
+		}
+		if err := b.Paste(text); err != nil {
+			if len(b.arrived) != 0 {
+				t.Errorf("%q is refused (%v) and counts all the same", text, err)
+			}
+			return
+		}
+		r := <-b.arrived
+		if (r.code == "") == (r.err == nil) {
+			t.Errorf("%q gives the code %q and the error %v, want one of them", text, r.code.Reveal(), r.err)
+		}
+		_, query, found := strings.Cut(text, "?")
+		if !found {
+			query = strings.TrimSpace(text)
+		}
+		q, err := url.ParseQuery(query)
+		if err != nil || len(q["state"]) != 1 || q.Get("state") != state {
+			t.Errorf("%q is accepted without the state", text)
+		}
+	})
 }
 
 // Whoever answers in another's name would be sent our code (RFC 9207).

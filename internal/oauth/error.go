@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"unicode"
@@ -83,7 +84,7 @@ func Clean(s string, secrets ...secret.String) string {
 	var words []string
 	for _, sec := range secrets {
 		asJSON, _ := json.Marshal(sec.Reveal())
-		for _, word := range []string{sec.Reveal(), string(asJSON[1 : len(asJSON)-1])} {
+		for _, word := range []string{sec.Reveal(), string(asJSON[1 : len(asJSON)-1]), url.QueryEscape(sec.Reveal())} {
 			if word = printable(word); word != "" {
 				words = append(words, word)
 			}

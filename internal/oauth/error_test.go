@@ -47,6 +47,7 @@ func TestMessagesLoseTheSecrets(t *testing.T) {
 		{"with an escape sequence in its midst", "hun\x1bter2", []secret.String{"hunter2"}, "[redacted]"},
 		{"with another width of space", "correct \n horse", []secret.String{"correct  horse"}, "[redacted]"},
 		{"as it stands in JSON", `got {"password":"a\"b\u003cc"}`, []secret.String{`a"b<c`}, `got {"password":"[redacted]"}`},
+		{"as it stands in a form", "got code=a%2Bb%3D&x", []secret.String{"a+b="}, "got code=[redacted]&x"},
 		{"cut off by the limit", strings.Repeat("x", 195) + "hunter2", []secret.String{"hunter2"}, strings.Repeat("x", 195) + "[reda…"},
 		{"an empty one", "hello", []secret.String{""}, "hello"},
 		{"one that cannot be seen", "hello", []secret.String{"\x00\n"}, "hello"},

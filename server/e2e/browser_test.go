@@ -30,7 +30,7 @@ type window struct {
 func newWindow(t *testing.T) *window {
 	t.Helper()
 	testenv.Need(t, "chromium")
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	t.Cleanup(cancel)
 	ctx, stop := chromedp.NewExecAllocator(ctx, append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath("chromium"),
