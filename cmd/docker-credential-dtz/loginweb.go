@@ -26,20 +26,23 @@ import (
 type webOptions struct {
 	web          bool
 	clientID     string
-	redirectPort uint16
+	redirectPort int
 	noBrowser    bool
 }
 
 func (o *webOptions) addFlags(f *pflag.FlagSet) {
 	f.BoolVar(&o.web, "web", false, "log in in the browser (experimental)")
 	f.StringVar(&o.clientID, "client-id", "", "with --web: `id` of the OAuth client, which is a context of yours (default: --context, or that of the login before)")
-	f.Uint16Var(&o.redirectPort, "redirect-port", 0, "with --web: `port` of 127.0.0.1 that the browser comes back to (default: any free one)")
+	f.IntVar(&o.redirectPort, "redirect-port", 0, "with --web: `port` of 127.0.0.1 that the browser comes back to (default: any free one)")
 	f.BoolVar(&o.noBrowser, "no-browser", false, "with --web: open no browser, print the address to visit")
 }
 
 func (o webOptions) check() error {
 	if !o.web && (o.clientID != "" || o.redirectPort != 0 || o.noBrowser) {
 		return usagef("--client-id, --redirect-port and --no-browser need --web")
+	}
+	if o.redirectPort < 0 || o.redirectPort > 65535 {
+		return usagef("--redirect-port %d is no port: they go from 1 to 65535", o.redirectPort)
 	}
 	return nil
 }
@@ -52,7 +55,7 @@ func (sys system) loginWeb(ctx context.Context, s *session.Session, place config
 	if err != nil {
 		return made{}, err
 	}
-	b, err := client.Browser(ctx, oauth.BrowserOptions{ClientID: clientID, Port: int(o.redirectPort)})
+	b, err := client.Browser(ctx, oauth.BrowserOptions{ClientID: clientID, Port: o.redirectPort})
 	if err != nil {
 		return made{}, explainWeb(err)
 	}
