@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -124,7 +125,10 @@ func (sys system) contextUse(ctx context.Context, o contextUseOptions, named boo
 		sys.warnOfRole(place, login, contextID)
 		sys.sayWhoIsWhere(s, place, login, nil)
 		sys.notePrecedence(s, s.Served(place))
-		return nil
+		if o.noConfigure {
+			return nil
+		}
+		return sys.configureAgain(ctx, s, place)
 	}
 	of := ""
 	if place.Profile != config.DefaultProfile {
@@ -144,34 +148,49 @@ func (sys system) contextUse(ctx context.Context, o contextUseOptions, named boo
 	return nil
 }
 
+// configureAgain asks the registries for which Docker asks us where the images
+// of the new default context lie: they may have an address of their own.
+func (sys system) configureAgain(ctx context.Context, s *session.Session, place config.Login) error {
+	wired, own := sys.wired(), s.OwnContexts(place)
+	addresses := slices.DeleteFunc(s.Served(place), func(a config.Address) bool { return own[a] != "" || !wired[string(a)] })
+	if len(addresses) == 0 {
+		return nil
+	}
+	if _, err := sys.configureDocker(ctx, s, addresses); err != nil {
+		return fmt.Errorf("the context was changed, but %w", err)
+	}
+	return nil
+}
+
 // sayWhoIsWhere says which context each registry of the login is in, but of
 // those that have just been said.
 func (sys system) sayWhoIsWhere(s *session.Session, place config.Login, login *store.Login, said []config.Address) {
 	own := s.OwnContexts(place)
-	var shared []config.Address
+	var inDefault []config.Address
 	for _, address := range s.Served(place) {
-		if own[address] == "" && !slices.Contains(said, address) {
-			shared = append(shared, address)
+		if platform.SameContext(cmp.Or(own[address], login.Context), login.Context) && !slices.Contains(said, address) {
+			inDefault = append(inDefault, address)
 		}
 	}
 	switch {
-	case len(shared) > 0:
-		sys.say("In the default context, %s: %s.", oauth.Clean(login.Context), inWords(shared))
+	case len(inDefault) > 0:
+		sys.say("In the default context, %s: %s.", oauth.Clean(login.Context), inWords(inDefault))
 	case len(said) == 0:
 		sys.say("No registry is in it: each has its own.")
 	}
 	sys.sayOwnContexts(login, own, said)
 }
 
-// sayOwnContexts names the registries that stay in a context of their own, and
-// those contexts that the login's newest token does not count among its owner's.
+// sayOwnContexts names the registries that stay in another context than the
+// login's default, and those contexts that the login's newest token does not
+// count among its owner's.
 func (sys system) sayOwnContexts(login *store.Login, own map[config.Address]string, said []config.Address) {
 	claims, _ := oauth.ParseClaims(login.Newest().Access.Reveal())
 	for _, address := range slices.Sorted(maps.Keys(own)) {
-		if slices.Contains(said, address) {
+		id := own[address]
+		if slices.Contains(said, address) || platform.SameContext(id, login.Context) {
 			continue
 		}
-		id := own[address]
 		isID := func(other string) bool { return platform.SameContext(other, id) }
 		lost := ""
 		if len(claims.Contexts) > 0 && !slices.ContainsFunc(claims.Contexts, isID) {

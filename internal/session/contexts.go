@@ -227,7 +227,7 @@ func (s *Session) UseDefault(ctx context.Context, addresses []config.Address) er
 				return notOurs(address)
 			}
 			if b.Context != "" {
-				b.Context = ""
+				b.Context, b.ByConfigure = "", false
 				c.Bindings[address] = b
 			}
 		}
