@@ -48,6 +48,9 @@ func printable(err error) string {
 // hintOf is the remedy that an error brings, else one that its cause has
 // wherever it turns up. Empty: there is none.
 func hintOf(err error) string {
+	if key, ok := errors.AsType[*session.UnrevokedError](err); ok { // whatever else went wrong
+		return fmt.Sprintf("delete the API key %q in the DTZ console: it is still valid", key.Alias)
+	}
 	if h, ok := errors.AsType[*hintError](err); ok {
 		return h.hint
 	}

@@ -286,8 +286,11 @@ func (sys system) keepKey(ctx context.Context, client *oauth.Client, username st
 	}
 	alias := program + " on " + host
 	key, err := client.CreateKey(ctx, got.Access, got.Claims.Context, alias)
+	if answer, ok := errors.AsType[*oauth.Error](err); ok && answer.Refused() {
+		return made{}, withHint(err, "log in without --keep, or ask an administrator of the context")
+	}
 	if err != nil {
-		return made{}, explainIdentity(err)
+		return made{}, err
 	}
 	undo := func() error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), defaultTimeout)
@@ -299,7 +302,7 @@ func (sys system) keepKey(ctx context.Context, client *oauth.Client, username st
 	}
 	proof, err := client.APIKey(ctx, key, got.Claims.Context)
 	if err != nil {
-		return made{}, undone(explainIdentity(err), undo())
+		return made{}, undone(err, undo())
 	}
 	return made{login: session.FromKey(store.KeptKey, username, key, alias, proof), undo: undo}, nil
 }

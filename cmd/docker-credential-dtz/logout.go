@@ -52,16 +52,16 @@ func (sys system) logout(ctx context.Context, profile string, all bool) error {
 	}
 	failed := false // each is said by itself: one must not hide the next
 	for _, place := range places {
+		done := sys.waitBriefly(ctx, "Logging out")
 		err := s.SignOut(ctx, place)
-		var unrevoked *session.UnrevokedError
+		done()
+		_, unrevoked := errors.AsType[*session.UnrevokedError](err)
 		switch {
 		case err == nil:
 			sys.say("Logged out of %s, profile %s.", place.Identity, place.Profile)
-		case errors.As(err, &unrevoked):
+		case unrevoked:
 			failed = true
-			sys.complain(withHint(
-				fmt.Errorf("logged out of %s here, but %w", place.Identity, err),
-				"delete the API key %q in the DTZ console: it is still valid", unrevoked.Alias))
+			sys.complain(fmt.Errorf("logged out of %s here, but %w", place.Identity, err))
 		default:
 			failed = true
 			sys.complain(fmt.Errorf("logging out of %s, profile %s: %w", place.Identity, place.Profile, err))

@@ -46,7 +46,9 @@ func (sys system) token(ctx context.Context, o tokenOptions) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	done := sys.waitBriefly(ctx, waitingForIdentity)
 	cred, err := sys.tokenFor(ctx, sys.session(patienceForDocker), o)
+	done()
 	if err != nil {
 		return fmt.Errorf("no token: %w", err)
 	}
