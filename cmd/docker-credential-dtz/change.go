@@ -37,11 +37,7 @@ type target struct {
 
 // target is Docker's config.json, or containers' auth.json.
 func (sys system) target(podman bool) (target, error) {
-	homeVariable := "HOME"
-	if runtime.GOOS == "windows" {
-		homeVariable = "USERPROFILE"
-	}
-	home := sys.getenv(homeVariable)
+	home := sys.getenv(homeVariable())
 	t, elsewhere := target{who: dockerName}, "DOCKER_CONFIG"
 	if podman {
 		t.who, elsewhere = podmanName, "REGISTRY_AUTH_FILE"
@@ -50,8 +46,8 @@ func (sys system) target(podman bool) (target, error) {
 		t.Path = dockerconfig.Path(sys.getenv, home)
 	}
 	if t.Path == "" {
-		return target{}, withHint(fmt.Errorf("configuring %s: neither %s nor %s is set", t.who, homeVariable, elsewhere),
-			"set %s", homeVariable)
+		return target{}, withHint(fmt.Errorf("configuring %s: neither %s nor %s is set", t.who, homeVariable(), elsewhere),
+			"set %s", homeVariable())
 	}
 	sys.trace("%s's configuration is %s", t.who, t.Path)
 	return t, nil

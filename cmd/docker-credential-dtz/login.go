@@ -101,6 +101,11 @@ func (sys system) login(ctx context.Context, o loginOptions) error {
 	if err != nil {
 		return err
 	}
+	if !o.noConfigure {
+		if err := sys.checkHelperOf(addresses); err != nil {
+			return err
+		}
+	}
 	s := sys.session(patienceForPeople)
 	storeName, err := sys.loginStore(o.insecure, s.HasStore(store.FileName))
 	if err != nil {
@@ -114,6 +119,10 @@ func (sys system) login(ctx context.Context, o loginOptions) error {
 		return err
 	}
 	if err := sys.probe(ctx, s, place); err != nil {
+		if sys.hasWindowsHelper() {
+			return withHint(fmt.Errorf("logging in: %w", err), "to have the login in Windows' keychain, run %q and then %q",
+				program+" configure --windows", windowsProgram+" login")
+		}
 		return fmt.Errorf("logging in: %w", err)
 	}
 	client, err := s.Client(place)

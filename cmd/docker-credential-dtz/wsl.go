@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"slices"
@@ -39,6 +40,26 @@ func (sys system) hasWindowsHelper() bool {
 	}
 	_, err := exec.LookPath(windowsProgram)
 	return err == nil
+}
+
+// checkHelperOf refuses a login here for a registry at which Docker would not
+// ask for it.
+func (sys system) checkHelperOf(addresses []config.Address) error {
+	t, err := sys.target(false)
+	if err != nil || !sys.hasWindowsHelper() {
+		return nil
+	}
+	helpers, err := t.Helpers()
+	if err != nil {
+		return nil // whoever writes it says what is wrong
+	}
+	for _, address := range addresses {
+		if helpers[string(address)] == windowsHelper {
+			return withHint(fmt.Errorf("logging in: Docker asks %s for %s, which has its own logins", windowsProgram, address),
+				"run %q, or %q to use this one", windowsProgram+" login", program+" configure --windows=false")
+		}
+	}
+	return nil
 }
 
 // chooseHelper is the helper that t is to name: this program, or in WSL
