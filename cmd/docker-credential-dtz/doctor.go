@@ -183,8 +183,11 @@ func summary(findings []doctor.Finding) string {
 	if n[doctor.Warning] > 0 {
 		parts = append(parts, of(n[doctor.Warning], "warning"))
 	}
-	if len(parts) == 0 {
+	switch {
+	case len(parts) == 0:
 		parts = []string{of(len(findings)-n[doctor.Skipped], "check") + ", all good"}
+	case n[doctor.Failed] == 0:
+		parts = append([]string{"no problem"}, parts...)
 	}
 	if n[doctor.Skipped] > 0 {
 		parts = append(parts, fmt.Sprintf("%d not looked at", n[doctor.Skipped]))

@@ -180,7 +180,7 @@ var ailments = []struct {
 	}, {
 		"Docker's config.json does not parse",
 		func(p *patient) { p.docker("{\n// a comment\n}") },
-		"docker", doctor.Failed, "(line 2)", "mend it", "wiring plaintext",
+		"docker", doctor.Failed, "(line 2)", "mend that with an editor", "wiring plaintext",
 	}, {
 		"DOCKER_CONFIG names a folder without config.json",
 		func(p *patient) { p.setenv("DOCKER_CONFIG", p.home) },

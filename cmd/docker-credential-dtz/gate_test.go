@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/rogpeppe/go-internal/testscript"
+
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/identity"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/platform"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/registry"
@@ -62,4 +64,20 @@ func (g *gate) next(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	_, _ = io.WriteString(w, "{}")
+}
+
+// registry WAY makes the registry at $LIVE_REGISTRY behave in another way.
+func cmdRegistry(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: registry works | denies | gone")
+	}
+	g := worldOf(ts).live
+	switch args[0] {
+	case "works", "denies":
+		g.closed.Store(args[0] == "denies")
+	case "gone":
+		g.server.Close()
+	default:
+		ts.Fatalf("registry %q is not understood", args[0])
+	}
 }

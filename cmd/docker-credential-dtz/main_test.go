@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -93,6 +94,8 @@ type world struct {
 	clock   string // file with the offset of the clock from real time
 
 	registries *registries
+	// live is a registry that takes the service's tokens; of scripts only.
+	live *gate
 }
 
 func newWorld(t testing.TB, dir string) *world {
@@ -150,6 +153,11 @@ func TestScripts(t *testing.T) {
 				return err
 			}
 			env.Values[worldKey{}] = w
+			w.live = w.newGate(env.T().(testing.TB), httptest.NewServer)
+			self, err := exec.LookPath(program)
+			if err != nil {
+				return err
+			}
 			home := filepath.Join(env.WorkDir, "home")
 			docker := filepath.Join(home, ".docker")
 			if err := os.MkdirAll(docker, 0o700); err != nil {
@@ -161,8 +169,9 @@ func TestScripts(t *testing.T) {
 			for name, value := range map[string]string{
 				"HOME": home, "TMPDIR": filepath.Join(env.WorkDir, ".tmp"),
 				"DTZ_IDENTITY_URL": w.url(), "DTZ_TEST_CLOCK": w.clock,
-				"IDENTITY": w.url(), "REGISTRY": "127.0.0.1:5000",
-				"USERNAME": testUser, "APIKEY": key,
+				"IDENTITY": w.url(), "IDENTITY_HOST": w.server.Listener.Addr().String(), "REGISTRY": "127.0.0.1:5000", "LIVE_REGISTRY": w.live.address,
+				"PROGRAM_DIR": filepath.Dir(self),
+				"USERNAME":    testUser, "APIKEY": key,
 			} {
 				env.Setenv(name, value)
 			}
@@ -185,6 +194,7 @@ func TestScripts(t *testing.T) {
 			"registries": cmdRegistries,
 			"calls":      cmdCalls,
 			"identity":   cmdIdentity,
+			"registry":   cmdRegistry,
 			"token":      cmdToken,
 			"same":       cmdSame,
 			"mode":       cmdMode,

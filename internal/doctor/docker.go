@@ -30,7 +30,7 @@ func (m *machine) dockerConfig(context.Context) Finding {
 		return failed("set HOME or DOCKER_CONFIG", "no home folder in which Docker's config.json could be")
 	}
 	if _, err := m.Docker.Helpers(); err != nil {
-		return failed("mend it with an editor; nobody writes to it before that", "%v", err)
+		return failed("mend that with an editor", "%v", err)
 	}
 	_, err := os.Stat(m.Docker.Path)
 	there := !errors.Is(err, fs.ErrNotExist)
@@ -72,7 +72,7 @@ func (m *machine) dockerAuth(context.Context) Finding {
 func (t *target) wiring(context.Context) Finding {
 	helpers, err := t.Docker.Helpers()
 	if err != nil {
-		return failed("", "%v", err)
+		return failed("mend that with an editor", "%v", err)
 	}
 	configure := program + " configure --registry " + string(t.address)
 	var stray []string // keys that Docker, which looks for host:port, never finds
@@ -109,7 +109,7 @@ func (t *target) wiring(context.Context) Finding {
 func (t *target) plaintext(context.Context) Finding {
 	keys, err := t.Docker.Secrets()
 	if err != nil {
-		return failed("mend it with an editor", "%v", err)
+		return failed("mend that with an editor", "%v", err)
 	}
 	keys = slices.DeleteFunc(keys, func(key string) bool {
 		address, err := config.ParseAddress(key)

@@ -160,7 +160,7 @@ func (m *machine) settings(context.Context) Finding {
 	}
 	path := m.session.ConfigPath
 	if _, err := os.Stat(path); path == "" || err != nil {
-		return ok("none of your own yet")
+		return ok("no config.json of ours yet")
 	}
 	return ok("%s", path)
 }

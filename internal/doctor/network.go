@@ -110,7 +110,7 @@ func (s *service) clock(context.Context) Finding {
 	case s.away < -leeway:
 		return failed(clockCommands[s.GOOS], "the clock is %s behind the identity service's", session.InWords(-s.away))
 	}
-	return ok("that of the identity service agrees")
+	return ok("agrees with the identity service's")
 }
 
 // clockCommands set the clock from the network, by operating system.
