@@ -64,6 +64,7 @@ func TestSecretsStaySecret(t *testing.T) {
 			run("", "status"),
 			run("", "status", "--output", "json"),
 			run("", "doctor"),
+			run("", "doctor", "--output", "json"),
 			run("", "configure", "--registry", registry),
 			run("", "token", "--context", "context-nowhere1"),
 			run("", "context", "list"),

@@ -146,10 +146,10 @@ var ailments = []struct {
 	}, {
 		"another file of that name stands behind it on PATH",
 		func(p *patient) {
-			p.write("bin/"+program, "#!/bin/sh\nexit 1\n", 0o700)
+			p.write("bin/"+program, "#!/bin/sh\ntouch $0.was.run\n", 0o700)
 			p.path(ours, "bin")
 		},
-		"duplicates", doctor.Warning, "behind it on PATH: ", "remove the one", "",
+		"duplicates", doctor.Warning, "behind it on PATH: ", "remove what you do not want", "",
 	}, {
 		"it is run by way of sudo",
 		func(p *patient) { p.setenv("SUDO_USER", "alice") },
@@ -385,6 +385,9 @@ func TestDoctorNamesWhatIsBroken(t *testing.T) {
 			}
 			if want := map[doctor.State]int{doctor.Failed: exitFailure, doctor.Warning: exitOK}[tt.state]; o.code != want {
 				t.Errorf("exit code %d, want %d", o.code, want)
+			}
+			if _, err := os.Stat(filepath.Join(p.home, "bin", program+".was.run")); err == nil {
+				t.Error("it runs what Docker would not run")
 			}
 			if strings.Contains(o.stdout, "canary") || strings.Contains(o.stdout, "YmVhcm") {
 				t.Errorf("a secret is shown: %s", o.stdout)

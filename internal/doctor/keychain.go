@@ -54,7 +54,7 @@ func (m *machine) keychainRemedy(reason store.Reason) string {
 	case store.Locked, store.Silent:
 		switch {
 		case remote && unlock != "":
-			return fmt.Sprintf("over SSH nobody sees its prompt; unlock it here: %s; else %s", unlock, without)
+			return fmt.Sprintf("nobody sees its prompt over SSH; unlock gnome-keyring here: %s; else %s", unlock, without)
 		case unlock != "" && m.GOOS == "darwin":
 			return unlock
 		default:

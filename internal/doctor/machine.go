@@ -92,29 +92,23 @@ func (m *machine) findAll(path, name string) []string {
 	return found
 }
 
-// duplicates: Docker takes the first on PATH, which may be an old one.
+// duplicates: Docker takes the first on PATH, which may be an old one. Only that
+// is run, to learn its version: those behind it Docker would not run either.
 func (m *machine) duplicates(ctx context.Context) Finding {
-	first, others := m.found[0], m.found[1:]
-	if !sameContent(first, m.Self) {
-		return failed(m.addToPath()+`, or ask the other one: `+first+" doctor",
-			"Docker takes %s, and this one is %s (version %s)", m.versioned(ctx, first), m.Self, m.Version)
+	first := m.found[0]
+	others := slices.DeleteFunc(m.found[1:], func(other string) bool { return sameContent(first, other) })
+	switch {
+	case !sameContent(first, m.Self):
+		version := "which does not say its version"
+		if v := VersionOf(ctx, first); v != "" {
+			version = "version " + v
+		}
+		return failed(fmt.Sprintf("%s; or ask the other one: %s doctor", m.addToPath(), first),
+			"Docker takes %s (%s), and this one is %s (version %s)", first, version, m.Self, m.Version)
+	case len(others) > 0:
+		return warning("remove what you do not want", "Docker takes %s (version %s, this one); behind it on PATH: %s", first, m.Version, strings.Join(others, ", "))
 	}
-	others = slices.DeleteFunc(slices.Clone(others), func(other string) bool { return sameContent(first, other) })
-	if len(others) == 0 {
-		return ok("version %s, no other on PATH", m.Version)
-	}
-	list := make([]string, len(others))
-	for i, other := range others {
-		list[i] = m.versioned(ctx, other)
-	}
-	return warning("remove the one that you do not want", "Docker takes %s (version %s, this one); behind it on PATH: %s", first, m.Version, strings.Join(list, ", "))
-}
-
-func (m *machine) versioned(ctx context.Context, path string) string {
-	if version := VersionOf(ctx, path); version != "" {
-		return fmt.Sprintf("%s (version %s)", path, version)
-	}
-	return path + " (which does not say its version)"
+	return ok("version %s, no other on PATH", m.Version)
 }
 
 func sameContent(a, b string) bool {
