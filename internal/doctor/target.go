@@ -24,6 +24,7 @@ type target struct {
 	place    *config.Login  // the login that it is bound to, nil if there is none
 	context  string         // of the binding
 	windows  bool           // Docker asks our program in Windows
+	none     *session.Error // why the profile has no login, nil if it has one
 
 	cred   *session.Credential // once login holds
 	claims oauth.Claims        // of cred, the zero Claims where it is an API key
@@ -97,6 +98,11 @@ func (m *machine) choose() error {
 // chooseProfile is choose for one login, whatever comes before it.
 func (m *machine) chooseProfile(bindings map[config.Address]config.Binding) error {
 	place, err := m.session.Pick(m.options.Profile)
+	var none *session.Error
+	if errors.As(err, &none) && none.Outcome == session.NotLoggedIn {
+		m.targets = []*target{{machine: m, none: none}}
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -127,8 +133,11 @@ func (m *machine) placeOf(b config.Binding) *config.Login {
 
 // login has a credential made as Docker would get it.
 func (t *target) login(ctx context.Context) Finding {
-	if t.windows {
+	switch {
+	case t.windows:
 		return inWindows()
+	case t.none != nil:
+		return failed(t.none.Remedy, "%s", t.none.What)
 	}
 	if t.bad.has("keychain") && t.source == session.FromLogin && t.place.Store == store.KeychainName {
 		return t.bad.before("keychain") // and it is not asked, with its prompt, once more
