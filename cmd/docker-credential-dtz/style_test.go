@@ -66,6 +66,11 @@ func TestProgress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
 		sys := system{stderr: &out, console: &console{}, lookup: func(string) (string, bool) { return "", false }}
+		screen := func() string { // while it moves
+			sys.console.mu.Lock()
+			defer sys.console.mu.Unlock()
+			return rendered(t, out.String())
+		}
 
 		done := sys.progress(t.Context(), "Waiting", patienceUnseen)
 		time.Sleep(patienceUnseen / 2)
@@ -77,17 +82,17 @@ func TestProgress(t *testing.T) {
 		done = sys.progress(t.Context(), "Waiting", 0)
 		time.Sleep(3*time.Second + frameTime/2)
 		sys.warn("something else")
-		shown := rendered(t, out.String())
+		shown := screen()
 		if shown != program+": something else\n" {
 			t.Errorf("another line leaves %q", shown)
 		}
 		time.Sleep(2 * time.Second)
-		if shown := rendered(t, out.String()); !strings.HasSuffix(shown, " Waiting 5s") {
+		if shown := screen(); !strings.HasSuffix(shown, " Waiting 5s") {
 			t.Errorf("after five seconds it shows %q", shown)
 		}
 		done()
 		done() // as a deferred call behind one that came first
-		if shown := rendered(t, out.String()); shown != program+": something else\n" {
+		if shown := screen(); shown != program+": something else\n" {
 			t.Errorf("it leaves %q", shown)
 		}
 
@@ -97,7 +102,7 @@ func TestProgress(t *testing.T) {
 		time.Sleep(time.Second)
 		cancel()
 		synctest.Wait()
-		if shown := rendered(t, out.String()); shown != "" {
+		if shown := screen(); shown != "" {
 			t.Errorf("an interruption leaves %q", shown)
 		}
 		done()
