@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/zalando/go-keyring"
@@ -32,7 +33,7 @@ type Keychain struct {
 	// this process: it can wait for a prompt that nobody answers. 0 means 5 s.
 	Patience time.Duration
 
-	spent time.Duration
+	spent atomic.Int64 // nanoseconds of it; several goroutines may call
 }
 
 // item is the form of a keychain item: a record, or where the record lies.
@@ -253,13 +254,13 @@ func (k *Keychain) call(ctx context.Context, operation func() error) error {
 	if patience == 0 {
 		patience = 5 * time.Second
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience-k.spent)
+	ctx, cancel := context.WithTimeout(ctx, patience-time.Duration(k.spent.Load()))
 	defer cancel()
 	if ctx.Err() != nil {
 		return errSilent // nothing is begun whose end nobody would see
 	}
 	began := time.Now()
-	defer func() { k.spent += time.Since(began) }()
+	defer func() { k.spent.Add(int64(time.Since(began))) }()
 
 	done := make(chan error, 1)
 	go func() { done <- operation() }()
