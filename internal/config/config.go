@@ -56,7 +56,7 @@ type Binding struct {
 	Identity string `json:"identity"`
 	Profile  string `json:"profile"`
 	// Context is the context that tokens for this address are for. Empty means
-	// the login's own.
+	// the login's default.
 	Context string `json:"context,omitempty"`
 	// APIKeyFile names a file with an API key that serves this address before
 	// the login does. Empty means none.

@@ -231,6 +231,26 @@ func TestUseContextKeepsTheAPIKeyFile(t *testing.T) {
 	}
 }
 
+// What a person has chosen is not configure's any more, for unconfigure to take
+// back.
+func TestUseContextMakesABindingThePersons(t *testing.T) {
+	t.Parallel()
+	for name, choose := range map[string]func(*world) error{
+		"a context":   func(w *world) error { w.use(home, port3214); return nil },
+		"the default": func(w *world) error { return w.process().UseDefault(w.ctx(), []config.Address{port3214}) },
+	} {
+		w := newWorld(t)
+		w.login(registry)
+		w.bind(port3214, func(b *config.Binding) {
+			*b = config.Binding{Identity: w.url, Profile: config.DefaultProfile, Context: work, ByConfigure: true}
+		})
+		w.must(choose(w))
+		if b := w.config().Bindings[port3214]; b.ByConfigure {
+			t.Errorf("%s was chosen, and the binding is still configure's: %+v", name, b)
+		}
+	}
+}
+
 // Renewals in the midst of it lose nothing of it, and it loses no renewal.
 func TestUseContextBesideRenewals(t *testing.T) {
 	t.Parallel()
