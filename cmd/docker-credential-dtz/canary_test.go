@@ -16,7 +16,7 @@ import (
 )
 
 // A password, API key and token go through every command, failures included.
-// They may appear in the answers of get and token and nowhere else: no other
+// They may appear in the answers of get, token and kubelet and nowhere else: no other
 // output, no file in the open, no command line.
 func TestSecretsStaySecret(t *testing.T) {
 	testenv.Need(t, "keychain")
@@ -79,8 +79,11 @@ func TestSecretsStaySecret(t *testing.T) {
 		} {
 			w.checkOutput(o.stdout + o.stderr)
 		}
-		// Only these two may show a token, and nothing else.
-		for _, o := range []outcome{run(registry, "get"), run("", "token"), run("", "token", "--header")} {
+		// Only these three may show a token, and nothing else.
+		request := fmt.Sprintf(`{"apiVersion":%q,"kind":"CredentialProviderRequest","image":"%s/app","serviceAccountToken":%q}`, kubeletAPI, registry, token)
+		refused := run(request[:len(request)-1], "kubelet")
+		w.checkOutput(refused.stdout + refused.stderr)
+		for _, o := range []outcome{run(registry, "get"), run("", "token"), run("", "token", "--header"), run(request, "kubelet")} {
 			w.checkOutput(o.stderr)
 			for secret, name := range w.secrets {
 				if !strings.HasPrefix(name, "the token") && strings.Contains(o.stdout, secret) {
