@@ -49,6 +49,16 @@ var everyClient = []client{
 		forget:  "docker rmi --force cr.dtz.rocks/hello:v1",
 	},
 	{
+		name: "buildx", program: "docker-buildx", part: "docker",
+		prepare: func(m *machine, p *platform) {
+			m.withDocker().withPlugin("buildx")
+			m.seed(p, "base")
+			m.buildFrom(p.Registry + "/base:v1")
+		},
+		push: []string{"docker buildx build --push --tag cr.dtz.rocks/hello:v1 hello"},
+		pull: []string{"docker buildx imagetools inspect cr.dtz.rocks/hello:v1"},
+	},
+	{
 		name: "podman", program: "podman", part: "podman",
 		prepare: func(m *machine, p *platform) {
 			m.containers()

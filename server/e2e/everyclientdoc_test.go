@@ -22,7 +22,7 @@ const devRegistry = "127.0.0.1:5000"
 
 // compare checks, or writes, the client's row in both tables of
 // docs/clients.md and its block. What people wrote around them stays.
-func (seen seen) compare(t *testing.T, c client) {
+func (s seen) compare(t *testing.T, c client) {
 	t.Helper()
 	document.Lock()
 	defer document.Unlock()
@@ -34,9 +34,9 @@ func (seen seen) compare(t *testing.T, c client) {
 	anchor := fmt.Sprintf("[%s](#%s)", c.name, strings.ToLower(c.name))
 	wanted := string(text)
 	for _, part := range []struct{ name, pattern, want string }{
-		{"commands", `(?m)^\| ` + regexp.QuoteMeta(anchor) + ` \|.*$`, row(anchor, seen.version, commands(c.push), commands(c.pull), plainHTTPFlags(c))},
-		{"places", `(?m)^\| ` + c.name + ` \|.*$`, row(append([]string{c.name}, marks(c, seen.places)...)...)},
-		{"expired login", `(?s)\n### ` + c.name + "\n\n```console\n.*?```\n", "\n### " + c.name + "\n\n```console\n" + seen.expired + "```\n"},
+		{"commands", `(?m)^\| ` + regexp.QuoteMeta(anchor) + ` \|.*$`, row(anchor, s.version, commands(c.push), commands(c.pull), plainHTTPFlags(c))},
+		{"places", `(?m)^\| ` + c.name + ` \|.*$`, row(append([]string{c.name}, marks(c, s.places)...)...)},
+		{"expired login", `(?s)\n### ` + c.name + "\n\n```console\n.*?```\n", "\n### " + c.name + "\n\n```console\n" + s.expired + "```\n"},
 	} {
 		place := regexp.MustCompile(part.pattern).FindStringIndex(wanted)
 		if place == nil {
@@ -123,6 +123,7 @@ func (m *machine) neutral(said string, p *platform) string {
 		{regexp.MustCompile(`(?m)^[0-9a-f]{12}: `), "…: "}, // a layer
 		{regexp.MustCompile(`[ \t\r]+\n`), "\n"},
 		{regexp.MustCompile(`\n{2,}`), "\n"},
+		{regexp.MustCompile(`(?m)^#\d+ (\[|building|transferring|DONE|CACHED).*\n`), ""}, // how far BuildKit got
 	} {
 		said = r.pattern.ReplaceAllString(said, r.by)
 	}
