@@ -245,6 +245,11 @@ func (s *Session) Erase(ctx context.Context, address config.Address) (note strin
 			return false // another login serves it since a moment ago
 		}
 		delete(c.Bindings, address)
+		for _, a := range c.Served(b.Identity, b.Profile) {
+			if c.Bindings[a].ByConfigure && c.Bindings[a].APIKeyFile == "" && a.Host() == address.Host() {
+				delete(c.Bindings, a) // only the registry itself had named it
+			}
+		}
 		return !slices.ContainsFunc(c.Served(b.Identity, b.Profile), func(a config.Address) bool {
 			return c.Bindings[a].APIKeyFile == "" // else it has no use for the login
 		})

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net/http"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -45,6 +46,29 @@ func TestEraseEndsTheLoginWithItsLastAddress(t *testing.T) {
 	}
 	_, err = w.get(registry)
 	wantError(t, err, NotLoggedIn, `cr.dtz.rocks: not logged in; run "docker-credential-dtz login"`)
+}
+
+// An address that the registry had named goes with it, and does not keep the
+// login; one that somebody has chosen does.
+func TestEraseTakesAlongWhatTheRegistryNamed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.login(registry)
+	const named, chosen = "cr.dtz.rocks:3214", "cr.dtz.rocks:3215"
+	for address, byConfigure := range map[config.Address]bool{named: true, chosen: false, other: true} {
+		w.bind(address, func(b *config.Binding) {
+			b.Identity, b.Profile, b.ByConfigure = w.url, config.DefaultProfile, byConfigure
+		})
+	}
+	w.erase(registry)
+	if got := slices.Sorted(maps.Keys(w.config().Bindings)); !slices.Equal(got, []config.Address{other, chosen}) {
+		t.Errorf("bound are still %v, want %s and %s", got, other, chosen)
+	}
+	w.erase(chosen)
+	w.erase(other)
+	if w.stored(w.place("")) != nil {
+		t.Error("the login is still there")
+	}
 }
 
 // While docker logout waits for its turn, the login gets another address, or
