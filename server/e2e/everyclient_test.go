@@ -108,6 +108,18 @@ var everyClient = []client{
 		push: []string{"KO_DOCKER_REPO=cr.dtz.rocks/hello ko build --bare --tags v1 ."},
 	},
 	{
+		name: "cosign", program: "cosign",
+		prepare: func(m *machine, p *platform) {
+			m.env["DIGEST"] = m.seed(p, "hello")
+			m.env["COSIGN_PASSWORD"] = ""
+			if !exists(filepath.Join(m.home, "cosign.key")) {
+				m.run("cosign", "generate-key-pair")
+			}
+		},
+		push: []string{"cosign sign --key cosign.key --use-signing-config=false --tlog-upload=false [--allow-http-registry] cr.dtz.rocks/hello@$DIGEST"},
+		pull: []string{"cosign verify --key cosign.pub --insecure-ignore-tlog [--allow-http-registry] cr.dtz.rocks/hello@$DIGEST"},
+	},
+	{
 		name: "oras", program: "oras",
 		prepare: func(m *machine, _ *platform) { m.write("hello.txt", "hello\n") },
 		push:    []string{"oras push [--plain-http] cr.dtz.rocks/hello:v1 hello.txt"},
