@@ -84,9 +84,9 @@ type BrowserLogin struct {
 	close     func()
 }
 
-// Browser begins a login. It asks the service where, and listens. An address
-// that cannot be listened on is an error also if the redirect were to be
-// pasted: somebody else's listener would be sent the code.
+// Browser begins a login: it asks the service where, and listens. Its error is
+// an [*Error] or wraps [ErrNotListening]. To go on without listening, for a
+// redirect that is pasted, would send the code to whoever has the port.
 func (c *Client) Browser(ctx context.Context, o BrowserOptions) (*BrowserLogin, error) {
 	endpoints, err := c.endpoints(ctx)
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 )
 
 // send writes a request, to the letter, to the listener of b.
-func send(t *testing.T, b *BrowserLogin, text string) *http.Response {
+func send(t *testing.T, b *BrowserLogin, text string) (*http.Response, error) {
 	t.Helper()
 	conn, err := net.Dial("tcp", b.loopback.host)
 	if err != nil {
@@ -24,14 +24,9 @@ func send(t *testing.T, b *BrowserLogin, text string) *http.Response {
 	}
 	t.Cleanup(func() { conn.Close() })
 	if _, err := io.WriteString(conn, text); err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { resp.Body.Close() })
-	return resp
+	return http.ReadResponse(bufio.NewReader(conn), nil)
 }
 
 // Whoever finds the listener, and does not know the state, can neither end the
@@ -86,7 +81,14 @@ func TestStrangersAreIgnored(t *testing.T) {
 	fill := strings.NewReplacer("HOST", b.loopback.host, "PORT", port, "LOWER", strings.ToLower(b.state), "STATE", b.state, "GOOD", good.RawQuery)
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			resp := send(t, b, fill.Replace(tt.request))
+			resp, err := send(t, b, fill.Replace(tt.request))
+			if err != nil && tt.want == http.StatusRequestHeaderFieldsTooLarge {
+				return // hung up on while it was still talking: as good an answer
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
 			body, _ := io.ReadAll(resp.Body)
 			if resp.StatusCode != tt.want || resp.Header.Get("Location") != "" {
 				t.Errorf("= %d to %q, want %d", resp.StatusCode, resp.Header.Get("Location"), tt.want)
@@ -139,17 +141,24 @@ func TestRedirectTwice(t *testing.T) {
 	q.Set("code", "another")
 	again := *good
 	again.RawQuery = q.Encode()
-	ended := make(chan page, 2)
 	for _, u := range []*url.URL{good, &again} {
-		resp := send(t, b, "GET "+u.RequestURI()+" HTTP/1.1\r\nHost: "+u.Host+"\r\n\r\n")
+		resp, err := send(t, b, "GET "+u.RequestURI()+" HTTP/1.1\r\nHost: "+u.Host+"\r\n\r\n")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
 		if resp.StatusCode != http.StatusSeeOther || resp.Header.Get("Location") != b.loopback.pagePath {
 			t.Fatalf("%d to %s, want 303 to the page", resp.StatusCode, resp.Header.Get("Location"))
 		}
-		go func() {
-			p, _ := visit("http://" + b.loopback.host + b.loopback.pagePath)
-			ended <- p
-		}()
 	}
+	ended := make(chan page, 1)
+	go func() {
+		p, err := visit("http://" + b.loopback.host + b.loopback.pagePath)
+		if err != nil {
+			t.Error(err)
+		}
+		ended <- p
+	}()
 	if token, err := b.Wait(t.Context()); err != nil || token.Claims.Subject != alice {
 		t.Fatalf("token of %q, %v, want alice's", token.Claims.Subject, err)
 	}
