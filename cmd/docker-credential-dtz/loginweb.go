@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -92,9 +91,12 @@ func (sys system) loginWeb(ctx context.Context, s *session.Session, place config
 // is to be in, where that is known. On this platform a context is the client,
 // so one has to be known before anybody has logged in.
 func (sys system) webClient(ctx context.Context, s *session.Session, place config.Login, o loginOptions) (clientID, contextID string, err error) {
-	contextID = cmp.Or(o.context, s.LastContext(ctx, place))
 	if o.clientID != "" {
 		return o.clientID, o.context, nil
+	}
+	contextID = o.context
+	if contextID == "" {
+		contextID = s.LastContext(ctx, place)
 	}
 	if contextID == "" && sys.interactive() {
 		sys.say("A login in the browser needs the id of a context that you may use. %s", whereContexts)
@@ -105,10 +107,9 @@ func (sys system) webClient(ctx context.Context, s *session.Session, place confi
 		contextID = strings.TrimSpace(contextID)
 	}
 	if contextID == "" {
-		return "", "", &hintError{
+		return "", "", withHint(
 			usagef("login --web needs the id of a context that you may use, which is the client in DTZ's OAuth"),
-			"add --context ID. " + whereContexts,
-		}
+			"add --context ID. %s", whereContexts)
 	}
 	if _, ok := platform.ContextID(contextID); !ok {
 		return "", "", usagef("%q is no context's id, such as context-abc12345", oauth.Clean(contextID))
