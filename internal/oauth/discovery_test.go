@@ -82,11 +82,13 @@ func TestDiscovery(t *testing.T) {
 
 func TestDiscoveryIsNotToBeHad(t *testing.T) {
 	for name, answer := range map[string]http.HandlerFunc{
-		"404":           func(w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) },
-		"away":          func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) },
-		"a login first": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://evil.example/", http.StatusFound) },
-		"a page":        func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "<html>") },
-		"2 MiB":         func(w http.ResponseWriter, r *http.Request) { _, _ = w.Write(make([]byte, 2<<20)) },
+		"404":  func(w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) },
+		"away": func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) },
+		"a login first": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "https://evil.example/", http.StatusFound)
+		},
+		"a page": func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "<html>") },
+		"2 MiB":  func(w http.ResponseWriter, r *http.Request) { _, _ = w.Write(make([]byte, 2<<20)) },
 	} {
 		c := serve(t, answer)
 		e, err := c.endpoints(t.Context())
