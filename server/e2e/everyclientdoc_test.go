@@ -123,7 +123,8 @@ func (m *machine) neutral(said string, p *platform) string {
 		{regexp.MustCompile(`(?m)^[0-9a-f]{12}: `), "…: "}, // a layer
 		{regexp.MustCompile(`[ \t\r]+\n`), "\n"},
 		{regexp.MustCompile(`\n{2,}`), "\n"},
-		{regexp.MustCompile(`(?m)^#\d+ (\[|building|transferring|DONE|CACHED).*\n`), ""}, // how far BuildKit got
+		{regexp.MustCompile(`(?m)^#\d+ (\[|building|transferring|DONE|CACHED).*\n`), ""},                  // how far BuildKit got
+		{regexp.MustCompile(`(?m)^.*level=WARN msg="Failed to (push blob|copy (config|layer))".*\n`), ""}, // whichever regctl tried first
 	} {
 		said = r.pattern.ReplaceAllString(said, r.by)
 	}
