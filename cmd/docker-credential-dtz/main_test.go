@@ -139,6 +139,11 @@ func (w *world) calls(path string) int {
 	return w.service.Calls(path) + w.fault.calls(identity.BasePath+path)
 }
 
+// raceOptions keep a program that was built with the race detector from
+// sleeping for a second when it ends (https://go.dev/doc/articles/race_detector):
+// it is run a thousand times here.
+const raceOptions = "atexit_sleep_ms=0"
+
 func TestScripts(t *testing.T) {
 	testenv.Need(t, "keychain")
 	testscript.Run(t, testscript.Params{
@@ -170,7 +175,7 @@ func TestScripts(t *testing.T) {
 				"HOME": home, "TMPDIR": filepath.Join(env.WorkDir, ".tmp"),
 				"DTZ_IDENTITY_URL": w.url(), "DTZ_TEST_CLOCK": w.clock,
 				"IDENTITY": w.url(), "IDENTITY_HOST": w.server.Listener.Addr().String(), "REGISTRY": "127.0.0.1:5000", "LIVE_REGISTRY": w.live.address,
-				"PROGRAM_DIR": filepath.Dir(self),
+				"PROGRAM_DIR": filepath.Dir(self), "GORACE": raceOptions,
 				"USERNAME":    testUser, "APIKEY": key,
 			} {
 				env.Setenv(name, value)

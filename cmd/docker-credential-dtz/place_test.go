@@ -28,7 +28,7 @@ func newPlace(t testing.TB) *place {
 	if err := os.MkdirAll(p.home, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	p.env = []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + dir}
+	p.env = []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + dir, "GORACE=" + raceOptions}
 	for name, value := range keychainEnv {
 		p.setenv(name, value)
 	}
