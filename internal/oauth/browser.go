@@ -200,7 +200,7 @@ func (b *BrowserLogin) parse(query string) (redirect, error) {
 	// Another service's redirect would have our code sent to the wrong one
 	// (RFC 9207 §2.4).
 	if !q.Has("iss") && b.endpoints.namesIssuer || q.Has("iss") && !sameIssuer(q.Get("iss"), b.endpoints.issuer) {
-		return redirect{err: &Error{Op: "logging in", Msg: "the redirect does not come from " + Clean(b.endpoints.issuer)}}, nil
+		return redirect{err: &Error{Op: "checking the redirect", Msg: "it does not come from " + Clean(b.endpoints.issuer)}}, nil
 	}
 	if failure != "" {
 		return redirect{err: &AuthorizationError{Clean(failure), Clean(q.Get("error_description"))}}, nil

@@ -149,8 +149,16 @@ func TestIssuerOfTheRedirect(t *testing.T) {
 			if err := b.Paste("?" + q.Encode()); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := b.Wait(t.Context()); (err != nil) != tt.wantErr {
-				t.Errorf("error = %v, want one to be %v", err, tt.wantErr)
+			want := ""
+			if tt.wantErr {
+				want = "checking the redirect: it does not come from " + originOf(c.BaseURL)
+			}
+			got := ""
+			if _, err := b.Wait(t.Context()); err != nil {
+				got = err.Error()
+			}
+			if got != want {
+				t.Errorf("error = %q, want %q", got, want)
 			}
 		})
 	}
