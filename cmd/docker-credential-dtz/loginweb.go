@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,7 +55,9 @@ func (sys system) loginWeb(ctx context.Context, s *session.Session, place config
 	if err != nil {
 		return made{}, err
 	}
+	done := sys.waitBriefly(ctx, waitingForIdentity)
 	b, err := client.Browser(ctx, oauth.BrowserOptions{ClientID: clientID, Port: o.redirectPort})
+	done()
 	if err != nil {
 		return made{}, explainWeb(err)
 	}
@@ -91,14 +94,11 @@ func (sys system) loginWeb(ctx context.Context, s *session.Session, place config
 // is to be in, where that is known. On this platform a context is the client,
 // so one has to be known before anybody has logged in.
 func (sys system) webClient(ctx context.Context, s *session.Session, place config.Login, o loginOptions) (clientID, contextID string, err error) {
-	if o.clientID != "" {
-		return o.clientID, o.context, nil
-	}
-	contextID = o.context
-	if contextID == "" {
+	clientID, contextID = o.clientID, o.context
+	if clientID == "" && contextID == "" {
 		contextID = s.LastContext(ctx, place)
 	}
-	if contextID == "" && sys.interactive() {
+	if clientID == "" && contextID == "" && sys.interactive() {
 		sys.say("A login in the browser needs the id of a context that you may use. %s", whereContexts)
 		contextID, err = sys.askLine(ctx, "Context id (context-…): ")
 		if err != nil {
@@ -106,15 +106,19 @@ func (sys system) webClient(ctx context.Context, s *session.Session, place confi
 		}
 		contextID = strings.TrimSpace(contextID)
 	}
-	if contextID == "" {
+	clientID = cmp.Or(clientID, contextID)
+	if clientID == "" {
 		return "", "", withHint(
 			usagef("login --web needs the id of a context that you may use, which is the client in DTZ's OAuth"),
 			"add --context ID. %s", whereContexts)
 	}
-	if _, ok := platform.ContextID(contextID); !ok {
-		return "", "", usagef("%q is no context's id, such as context-abc12345", oauth.Clean(contextID))
+	for _, id := range []string{clientID, contextID} {
+		if id != "" && !oauth.IsContextID(id) {
+			// Not quoted: it may be an API key that was pasted here.
+			return "", "", withHint(usagef("that is no context's id, such as context-abc12345"), "%s", whereContexts)
+		}
 	}
-	return contextID, contextID, nil
+	return clientID, contextID, nil
 }
 
 const whereContexts = "DTZ shows the current one at the top left of dtz.rocks."
@@ -296,7 +300,7 @@ func explainWeb(err error) error {
 	case isRefused && refused.Code == "access_denied":
 		err = withHint(err, "log in as somebody who may use that context, or choose another with --context ID")
 	case errors.Is(err, oauth.ErrNobodyCame):
-		err = withHint(err, "run it again; on a machine without a browser add --no-browser")
+		err = withHint(err, "run it again: with another --context if the page was an error about client_id, with --no-browser if there is no browser here")
 	case errors.Is(err, oauth.ErrNotListening):
 		err = withHint(err, "choose another --redirect-port, or leave it out")
 	case isRefused, answered && answer.Err == nil: // what came is not as it should be

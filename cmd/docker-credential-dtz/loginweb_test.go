@@ -10,6 +10,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/oauth"
 )
 
 // openBrowserWindow is xdg-open: it returns while the browser is open.
@@ -99,5 +101,12 @@ func TestWhichBrowser(t *testing.T) {
 		if got := sys.hasBrowser(); got != tt.want {
 			t.Errorf("%s: a window opens is %v, want %v", tt.name, got, tt.want)
 		}
+	}
+}
+
+// A page about a client that is unknown sends no browser back.
+func TestNobodyCameForTheWrongContext(t *testing.T) {
+	if hint := hintOf(explainWeb(oauth.ErrNobodyCame)); !strings.Contains(hint, "--context") || !strings.Contains(hint, "--no-browser") {
+		t.Errorf("the hint is %q, want --context and --no-browser in it", hint)
 	}
 }
