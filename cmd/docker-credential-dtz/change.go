@@ -11,7 +11,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"unicode"
 
 	"github.com/rogpeppe/go-internal/diff"
 
@@ -154,7 +153,7 @@ func (sys system) printDiff(path string, before, after []byte) bool {
 	style := sys.styleFor(sys.stdout)
 	_, text, _ = strings.Cut(text, "\n") // «diff OLD NEW», which the next two lines say again
 	for line := range strings.Lines(text) {
-		line = shownLine(strings.TrimRight(line, "\r\n"))
+		line = oneLine(strings.TrimRight(line, "\r\n"))
 		switch {
 		case strings.HasPrefix(line, "--- "), strings.HasPrefix(line, "+++ "):
 			line = style.bold(line)
@@ -168,17 +167,6 @@ func (sys system) printDiff(path string, before, after []byte) bool {
 		fmt.Fprintln(sys.stdout, line)
 	}
 	return true
-}
-
-// shownLine replaces what could move a terminal's cursor or turn its text
-// around, but for tabs.
-func shownLine(line string) string {
-	return strings.Map(func(r rune) rune {
-		if r != '\t' && unicode.Is(unicode.C, r) {
-			return '\ufffd'
-		}
-		return r
-	}, line)
 }
 
 // warnUnlessOnPath says when Docker would not find the helper: it looks on PATH

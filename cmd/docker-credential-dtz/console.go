@@ -21,12 +21,13 @@ type console struct {
 	raw    bool // the terminal needs carriage returns
 }
 
-// say writes a line for a person, unless --quiet is given.
+// say writes a line for a person, unless --quiet is given. What a style has set
+// off in it stays so.
 func (sys system) say(format string, args ...any) {
 	if sys.console != nil && sys.console.quiet {
 		return
 	}
-	sys.writeLine(fmt.Sprintf(format, args...))
+	sys.writeLine(sys.styleFor(sys.stderr).oneLine(fmt.Sprintf(format, args...)))
 }
 
 // warn writes one line that --quiet does not silence, whatever a path or
@@ -84,11 +85,18 @@ func (sys system) answered(ended bool) {
 	c.asking = c.asking && !ended
 }
 
-// oneLine replaces control characters.
+// oneLine is text as it may stand in a line of a terminal, whoever wrote it: in
+// place of a control character is a space, of another of Unicode's C, with which
+// text is turned around or hidden, U+FFFD. Tabs stay.
 func oneLine(text string) string {
 	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
+		switch {
+		case r == '\t':
+			return r
+		case unicode.IsControl(r):
 			return ' '
+		case unicode.Is(unicode.C, r):
+			return unicode.ReplacementChar
 		}
 		return r
 	}, text)

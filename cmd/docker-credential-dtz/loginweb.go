@@ -192,7 +192,8 @@ func (sys system) askRedirect(ctx context.Context, b *oauth.BrowserLogin) (done 
 		sys.say("In the end it has to reach %s on this machine.", b.RedirectURI)
 		return false
 	}
-	sys.say("If it ends at %s? and cannot show that, being on another machine,\npaste the whole of that address here.", b.RedirectURI)
+	sys.say("If it ends at %s? and cannot show that, being on another machine,", b.RedirectURI)
+	sys.say("paste the whole of that address here.")
 	for {
 		address, err := sys.askSecret(ctx, "Address (not shown): ")
 		if err == nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"regexp"
 	"runtime"
 	"strings"
 )
@@ -53,6 +54,23 @@ func (s style) set(parameter, text string) string {
 		return text
 	}
 	return "\x1b[" + parameter + "m" + text + "\x1b[0m"
+}
+
+// sgr is every sequence that a style sets.
+var sgr = regexp.MustCompile("\x1b\\[(0|1|2|31|32|33)m")
+
+// oneLine is [oneLine] of text that s may have set off in parts.
+func (s style) oneLine(text string) string {
+	if !s.color {
+		return oneLine(text)
+	}
+	var line strings.Builder
+	end := 0
+	for _, at := range sgr.FindAllStringIndex(text, -1) {
+		line.WriteString(oneLine(text[end:at[0]]) + text[at[0]:at[1]])
+		end = at[1]
+	}
+	return line.String() + oneLine(text[end:])
 }
 
 // state is how a check has ended, as it is called where no symbol can be shown.

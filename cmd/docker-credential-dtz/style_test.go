@@ -46,6 +46,29 @@ func TestStyle(t *testing.T) {
 	}
 }
 
+// What is shown may come from anybody: a file, a variable, a server.
+func TestOneLine(t *testing.T) {
+	for _, tt := range []struct{ name, text, plain, coloured string }{
+		{"words of all kinds", "docker push cr.dtz.rocks/äpp ✓", "docker push cr.dtz.rocks/äpp ✓", "docker push cr.dtz.rocks/äpp ✓"},
+		{"a tab", "\t\"a\"", "\t\"a\"", "\t\"a\""},
+		{"another line", "a\r\nb", "a  b", "a  b"},
+		{"a terminal's title", "\x1b]0;owned\a", " ]0;owned ", " ]0;owned "},
+		{"a clear screen", "a\x1b[2Jb\x1b[1;1H", "a [2Jb [1;1H", "a [2Jb [1;1H"},
+		{"hidden text", "\x1b[8mb", " [8mb", " [8mb"},
+		{"C1, in UTF-8 and as a byte", "\u009b2J\x9b2J", " 2J\ufffd2J", " 2J\ufffd2J"},
+		{"text turned around", "a\u202eb\u2066c", "a\ufffdb\ufffdc", "a\ufffdb\ufffdc"},
+		{"what cannot be seen", "a\u200bb\ue000", "a\ufffdb\ufffd", "a\ufffdb\ufffd"},
+		{"what a style has set off", "a \x1b[1mb\x1b[0m\n", "a  [1mb [0m ", "a \x1b[1mb\x1b[0m "},
+	} {
+		if got := (style{}).oneLine(tt.text); got != tt.plain {
+			t.Errorf("%s: %q without colours, want %q", tt.name, got, tt.plain)
+		}
+		if got := (style{color: true}).oneLine(tt.text); got != tt.coloured {
+			t.Errorf("%s: %q with colours, want %q", tt.name, got, tt.coloured)
+		}
+	}
+}
+
 // Each stream is judged by itself: colours on one say nothing of the other.
 func TestStyleOfEachStream(t *testing.T) {
 	person, tty, err := pty.Open()
