@@ -128,6 +128,10 @@ func (sys system) configure(ctx context.Context, o configureOptions) error {
 	w.bind = func(c *config.Config) {
 		for _, address := range addresses {
 			c.Bind(address, place.Identity, place.Profile, keyFile)
+			if b, own := c.Bindings[address]; own && len(o.registries) > 0 {
+				b.NamedBy = "" // now somebody has asked for it
+				c.Bindings[address] = b
+			}
 		}
 	}
 	w.ask = slices.DeleteFunc(slices.Clone(addresses), func(address config.Address) bool {

@@ -90,6 +90,7 @@ func (sys system) statsOf(ctx context.Context, s *session.Session, conf *config.
 	}
 	f := &found{address: own, contextID: oauth.Clean(claims.Context), binding: b}
 	f.binding.ByConfigure = true
+	f.binding.NamedBy = conf.NamedBy(address)
 	if own.HasPort() { // without a port it is the address of every context
 		f.binding.Context = claims.Context
 	}

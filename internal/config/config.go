@@ -64,6 +64,15 @@ type Binding struct {
 	// ByConfigure: no login made this binding but configure, and unconfigure
 	// takes it back.
 	ByConfigure bool `json:"byConfigure,omitempty"`
+	// NamedBy is the registry that named this address as its own, and which
+	// nobody else has asked for. Where it goes, so does this.
+	NamedBy Address `json:"namedBy,omitempty"`
+}
+
+// Choose notes that a person has asked for this binding: from now on it is
+// neither configure's nor that of the registry that named its address.
+func (b *Binding) Choose() {
+	b.ByConfigure, b.NamedBy = false, ""
 }
 
 // Origin is what was missing in a file, and what stood there instead. See
@@ -232,6 +241,19 @@ func (c *Config) Lookup(address Address) (Binding, bool) {
 	return b, found
 }
 
+// NamedBy is who has named what the registry at address names: the address that
+// somebody has asked for, at the beginning of however long a chain.
+func (c *Config) NamedBy(address Address) Address {
+	b, own := c.Bindings[address]
+	switch {
+	case b.NamedBy != "":
+		return b.NamedBy
+	case !own && address.IsPlatform():
+		return platform.RegistryHost // whose binding serves it
+	}
+	return address
+}
+
 // Place returns where the login of identity and profile lies, if there is one.
 func (c *Config) Place(identity, profile string) (Login, bool) {
 	for _, l := range c.Logins {
@@ -277,7 +299,7 @@ func (c *Config) Bind(address Address, identity, profile, keyFile string) {
 		return
 	}
 	if _, own := c.Bindings[address]; !own {
-		b.ByConfigure = true // else it would outlive the binding that it has been copied from
+		b.ByConfigure, b.NamedBy = true, "" // else it would outlive the binding that it has been copied from
 	}
 	b.APIKeyFile = keyFile
 	c.Bindings[address] = b

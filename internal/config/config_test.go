@@ -52,7 +52,7 @@ func TestUpdateKeepsWhatItWrote(t *testing.T) {
 	err := Update(t.Context(), path, func(c *Config) error {
 		c.SetPlace(Login{"https://identity.example", "work", "file"})
 		c.SetPlace(Login{"https://identity.example", "work", "keychain"})
-		c.Bindings["127.0.0.1:5000"] = Binding{"https://identity.example", "work", "context-abc12345", "/run/key", false}
+		c.Bindings["127.0.0.1:5000"] = Binding{"https://identity.example", "work", "context-abc12345", "/run/key", false, ""}
 		return nil
 	})
 	if err != nil {
@@ -62,7 +62,7 @@ func TestUpdateKeepsWhatItWrote(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := c.Bindings["127.0.0.1:5000"]; got != (Binding{"https://identity.example", "work", "context-abc12345", "/run/key", false}) {
+	if got := c.Bindings["127.0.0.1:5000"]; got != (Binding{"https://identity.example", "work", "context-abc12345", "/run/key", false, ""}) {
 		t.Errorf("binding = %+v", got)
 	}
 	if _, found := c.Bindings["cr.dtz.rocks"]; !found {

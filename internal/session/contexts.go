@@ -210,7 +210,7 @@ func (s *Session) useContext(ctx context.Context, place config.Login, contextID 
 				b = config.Binding{Identity: place.Identity, Profile: place.Profile}
 			}
 			b.Context = token.Context
-			b.ByConfigure = false // somebody has chosen it
+			b.Choose()
 			c.Bindings[address] = b
 		}
 		return nil
@@ -227,7 +227,8 @@ func (s *Session) UseDefault(ctx context.Context, addresses []config.Address) er
 				return notOurs(address)
 			}
 			if b.Context != "" {
-				b.Context, b.ByConfigure = "", false
+				b.Context = ""
+				b.Choose()
 				c.Bindings[address] = b
 			}
 		}

@@ -246,8 +246,8 @@ func (s *Session) Erase(ctx context.Context, address config.Address) (note strin
 		}
 		delete(c.Bindings, address)
 		for _, a := range c.Served(b.Identity, b.Profile) {
-			if c.Bindings[a].ByConfigure && c.Bindings[a].APIKeyFile == "" && a.Host() == address.Host() {
-				delete(c.Bindings, a) // only the registry itself had named it
+			if named := c.Bindings[a]; named.NamedBy == address && named.APIKeyFile == "" {
+				delete(c.Bindings, a) // nobody has asked for it
 			}
 		}
 		return !slices.ContainsFunc(c.Served(b.Identity, b.Profile), func(a config.Address) bool {

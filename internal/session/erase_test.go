@@ -48,26 +48,50 @@ func TestEraseEndsTheLoginWithItsLastAddress(t *testing.T) {
 	wantError(t, err, NotLoggedIn, `cr.dtz.rocks: not logged in; run "docker-credential-dtz login"`)
 }
 
-// An address that the registry had named goes with it, and does not keep the
-// login; one that somebody has chosen does.
+// What a registry has named goes with it, and does not keep the login. What
+// somebody has asked for does, whoever has bound it.
 func TestEraseTakesAlongWhatTheRegistryNamed(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.login(registry)
-	const named, chosen = "cr.dtz.rocks:3214", "cr.dtz.rocks:3215"
-	for address, byConfigure := range map[config.Address]bool{named: true, chosen: false, other: true} {
-		w.bind(address, func(b *config.Binding) {
-			b.Identity, b.Profile, b.ByConfigure = w.url, config.DefaultProfile, byConfigure
+	const port3214, port3215, port4000 = "cr.dtz.rocks:3214", "cr.dtz.rocks:3215", "cr.dtz.rocks:4000"
+	bindings := map[config.Address]config.Binding{
+		registry: {},
+		port3214: {Context: work, ByConfigure: true, NamedBy: registry},
+		port3215: {Context: home, ByConfigure: true, NamedBy: registry},
+		port4000: {ByConfigure: true},
+		other:    {ByConfigure: true},
+	}
+	for _, tt := range []struct {
+		name  string
+		erase []config.Address
+		want  []config.Address // still bound
+	}{
+		{"a registry that has named two ports", []config.Address{registry}, []config.Address{other, port4000}},
+		{"one of two ports that it has named", []config.Address{port3214}, []config.Address{other, registry, port3215, port4000}},
+		{"a port that configure was asked for", []config.Address{port4000}, []config.Address{other, registry, port3214, port3215}},
+		{"all that somebody has asked for", []config.Address{other, port4000, registry}, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.login(registry)
+			for address, want := range bindings {
+				w.bind(address, func(b *config.Binding) {
+					want.Identity, want.Profile = w.url, config.DefaultProfile
+					*b = want
+				})
+			}
+			for _, address := range tt.erase {
+				w.erase(address)
+			}
+			if got := slices.Sorted(maps.Keys(w.config().Bindings)); !slices.Equal(got, tt.want) {
+				t.Errorf("bound are still %v, want %v", got, tt.want)
+			}
+			if kept := w.stored(w.place("")) != nil; kept != (len(tt.want) > 0) {
+				t.Errorf("the login is kept: %v", kept)
+			}
+			if slices.Contains(tt.want, port3215) {
+				w.mustGet(port3215, home)
+			}
 		})
-	}
-	w.erase(registry)
-	if got := slices.Sorted(maps.Keys(w.config().Bindings)); !slices.Equal(got, []config.Address{other, chosen}) {
-		t.Errorf("bound are still %v, want %s and %s", got, other, chosen)
-	}
-	w.erase(chosen)
-	w.erase(other)
-	if w.stored(w.place("")) != nil {
-		t.Error("the login is still there")
 	}
 }
 

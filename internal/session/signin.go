@@ -44,7 +44,7 @@ func (s *Session) SignIn(ctx context.Context, place config.Login, login *store.L
 			if b.Identity != place.Identity || b.Profile != place.Profile {
 				b = config.Binding{Identity: place.Identity, Profile: place.Profile}
 			}
-			b.ByConfigure = false // from now on it is the login's
+			b.Choose()
 			c.Bindings[address] = b
 		}
 		// A write that is broken off may happen all the same, unnoticed.

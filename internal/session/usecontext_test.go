@@ -237,10 +237,10 @@ func TestUseContextMakesABindingThePersons(t *testing.T) {
 		w := newWorld(t)
 		w.login(registry)
 		w.bind(port3214, func(b *config.Binding) {
-			*b = config.Binding{Identity: w.url, Profile: config.DefaultProfile, Context: work, ByConfigure: true}
+			*b = config.Binding{Identity: w.url, Profile: config.DefaultProfile, Context: work, ByConfigure: true, NamedBy: registry}
 		})
 		w.must(choose(w))
-		if b := w.config().Bindings[port3214]; b.ByConfigure {
+		if b := w.config().Bindings[port3214]; b.ByConfigure || b.NamedBy != "" {
 			t.Errorf("%s was chosen, and the binding is still configure's: %+v", name, b)
 		}
 	}
