@@ -224,7 +224,7 @@ var ailments = []struct {
 	}, {
 		"the registry cannot be connected to",
 		func(p *patient) { p.registry.server.Close() },
-		"registry", doctor.Failed, "connection refused", "curl -v http://127.0.0.1:", "service",
+		"registry", doctor.Failed, "connection refused", "curl -v https://127.0.0.1:", "service",
 	}, {
 		"the registry refuses the token",
 		func(p *patient) {

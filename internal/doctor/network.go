@@ -8,7 +8,6 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/oauth"
@@ -137,7 +136,7 @@ func (t *target) registry(ctx context.Context) Finding {
 	case !errors.As(err, &e):
 		return failed("", "%v", err)
 	case e.Denied():
-		t.denied = e.Error()
+		t.denied = e
 		return ok("it knows the token")
 	case e.Refused():
 		return failed("is it the registry that the login is for? If so, "+t.logIn(),
@@ -145,7 +144,7 @@ func (t *target) registry(ctx context.Context) Finding {
 	case isCertificate(err):
 		return failed(trustRemedy, "%s is not who it should be: %s", t.address, e.Msg)
 	case e.Unreachable() && e.Status == 0:
-		return failed(fmt.Sprintf("check the network and HTTPS_PROXY; %q may say more", "curl -v "+t.url()+"/v2/"), "it is out of reach: %s", e.Msg)
+		return failed(fmt.Sprintf("check the network and HTTPS_PROXY; %q may say more", "curl -v "+urlOf(e)+"/v2/"), "it is out of reach: %s", e.Msg)
 	case e.Unreachable():
 		return failed("try again later; it is not this machine's fault", "%v", e)
 	}
@@ -157,7 +156,7 @@ func (t *target) service(context.Context) Finding {
 	switch {
 	case t.windows:
 		return inWindows()
-	case t.denied == "":
+	case t.denied == nil:
 		return ok("enabled for %s", t.claims.Context)
 	}
 	return failed(t.enable(), "not enabled for %s: %s", t.claims.Context, t.denied)
@@ -171,14 +170,9 @@ func (t *target) enable() string {
 	} else if t.address != platform.RegistryHost {
 		token += " --registry " + string(t.address)
 	}
-	return fmt.Sprintf("%s --header | curl -H @- -X POST %s/api/2023-12-28/enable", token, t.url())
+	return fmt.Sprintf("%s --header | curl -H @- -X POST %s/api/2023-12-28/enable", token, urlOf(t.denied))
 }
 
-// url is where the registry is, by http on loopback, where it is as good as
-// always.
-func (t *target) url() string {
-	if strings.HasPrefix(string(t.address), "127.") || strings.HasPrefix(string(t.address), "[::1]") {
-		return "http://" + string(t.address)
-	}
-	return "https://" + string(t.address)
-}
+// urlOf is where the registry is, as it was asked: what is to be pasted sends a
+// token no other way.
+func urlOf(e *remote.Error) string { return e.Scheme + "://" + e.Address }

@@ -10,6 +10,7 @@ import (
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/config"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/oauth"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/platform"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/remote"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/session"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/store"
 )
@@ -28,7 +29,7 @@ type target struct {
 
 	cred   *session.Credential // once login holds
 	claims oauth.Claims        // of cred, the zero Claims where it is an API key
-	denied string              // what the registry said to whom it knew and did not let in
+	denied *remote.Error       // what the registry said to whom it knew and did not let in
 }
 
 // loginChecks are those of a login that serves no registry.

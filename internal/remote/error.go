@@ -19,6 +19,9 @@ import (
 type Error struct {
 	// Address is the registry's.
 	Address string
+	// Scheme is how it was asked: https, or http where it speaks nothing else and
+	// [Registry.PlainHTTP] allows that.
+	Scheme string
 	// Status is the HTTP status of the answer; 0: no whole answer came.
 	Status int
 	// Code is that of the OCI distribution specification («Error Codes»), e.g.

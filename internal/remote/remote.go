@@ -82,14 +82,16 @@ func (r *Registry) get(ctx context.Context, path, authorization string, secrets 
 	defer cancel()
 	// TLS first, also on loopback: a registry that speaks it gets its credential
 	// over it, and one that does not answers before anything is sent.
-	body, err := r.attempt(ctx, "https", path, authorization, secrets)
+	scheme := "https"
+	body, err := r.attempt(ctx, scheme, path, authorization, secrets)
 	if err != nil && r.PlainHTTP && r.isLoopback() && noTLS(err) {
-		body, err = r.attempt(ctx, "http", path, authorization, secrets)
+		scheme = "http"
+		body, err = r.attempt(ctx, scheme, path, authorization, secrets)
 	}
-	if err != nil {
-		return nil, err
+	if e, ok := errors.AsType[*Error](err); ok {
+		e.Scheme = scheme
 	}
-	return body, nil
+	return body, err
 }
 
 func (r *Registry) isLoopback() bool {

@@ -176,6 +176,18 @@ func TestPlainHTTPOnLoopback(t *testing.T) {
 	}
 }
 
+// Whoever asks again, as a command to paste does, asks in the same way.
+func TestSchemeOfARefusal(t *testing.T) {
+	deny := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) })
+	withTLS := overTLS(t, deny)
+	withTLS.PlainHTTP = true
+	for want, r := range map[string]*Registry{"https": withTLS, "http": inTheClear(t, deny)} {
+		if e := asError(t, r.Check(t.Context(), "bearer", "token")); !e.Denied() || e.Scheme != want {
+			t.Errorf("error = %+v, want that it was denied over %s", *e, want)
+		}
+	}
+}
+
 // What is no literal loopback address never gets a credential in the clear,
 // wherever its name leads today.
 func TestPlainHTTPNowhereElse(t *testing.T) {
@@ -185,11 +197,11 @@ func TestPlainHTTPNowhereElse(t *testing.T) {
 		return (&net.Dialer{}).DialContext(ctx, "tcp", server.Address)
 	}}
 	for _, address := range []string{
-		"localhost:5000", "cr.dtz.rocks", "192.0.2.1:5000", "127.0.0.1.example.com", "[::ffff:127.0.0.1]:5000", "[2001:db8::1]:5000", "0.0.0.0:5000",
+		"localhost:5000", "cr.dtz.rocks", "192.0.2.1:5000", "127.0.0.1.example.com", "127.evil.example:5000", "[::ffff:127.0.0.1]:5000", "[2001:db8::1]:5000", "0.0.0.0:5000",
 	} {
 		r := &Registry{Address: address, HTTP: &http.Client{Transport: transport}, PlainHTTP: true}
-		if e := asError(t, r.Check(t.Context(), "bearer", "token")); !errors.Is(e, http.ErrSchemeMismatch) {
-			t.Errorf("%s: %+v, want that it speaks http", address, *e)
+		if e := asError(t, r.Check(t.Context(), "bearer", "token")); !errors.Is(e, http.ErrSchemeMismatch) || e.Scheme != "https" {
+			t.Errorf("%s: %+v, want that it speaks http and was asked over https", address, *e)
 		}
 	}
 	for _, address := range []string{"127.0.0.1:5000", "127.9.9.9:5000", "[::1]:5000", "127.0.0.1"} {
