@@ -109,6 +109,23 @@ func TestChangedByAnother(t *testing.T) {
 	}
 }
 
+// A file that is to go may have got something that has to stay.
+func TestChangedByAnotherBeforeItGoes(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.json")
+	write(t, path, `{"credHelpers":{"cr.dtz.rocks":"dtz"}}`, 0o600)
+	edits := 0
+	c, err := File{path}.Apply(func(data []byte) (Change, error) {
+		if edits++; edits == 1 {
+			write(t, path, `{"auths":{"ghcr.io":{}},"credHelpers":{"cr.dtz.rocks":"dtz"}}`, 0o600)
+		}
+		return Remove(nil, Origin{Missing: MissingFile}, "dtz")(data)
+	})
+	if err != nil || edits != 2 || !slices.Equal(addresses(c), []string{ours}) {
+		t.Errorf("Apply = %v, %v after %d edits, want %s after 2", addresses(c), err, edits, ours)
+	}
+	wantContent(t, path, `{"auths":{"ghcr.io":{}}}`)
+}
+
 func TestManyAtOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "config.json")
 	write(t, path, before, 0o600)

@@ -195,6 +195,7 @@ func TestRemovingWithAnOriginThatDoesNotFit(t *testing.T) {
 		{"two objects", Origin{MissingMembers, `{}{}`}, one, `{}`},
 		{"entries", Origin{MissingEntries, `{"x":"y"}`}, two, `{"a":1}`},
 		{"a list of entries", Origin{MissingEntries, `[]`}, two, `{"a":1}`},
+		{"a list of entries in a file with nothing else", Origin{MissingEntries, `[]`}, one, `{}`},
 		{"something else", Origin{"else", `{}`}, two, `{"a":1}`},
 	}
 	for _, tt := range tests {

@@ -19,6 +19,11 @@ func TestMasked(t *testing.T) {
 			`{"HttpHeaders": {"Authorization": "…"}, "proxies": {"default": {"httpProxy": "…"}}, "x": [["…"], 1, true, null]}`,
 		},
 		{"helpers are what is shown", `{"credHelpers": {"a": "pass"}, "x": {"credHelpers": {"a": "c4nary"}}}`, `{"credHelpers": {"a": "pass"}, "x": {"credHelpers": {"a": "…"}}}`},
+		{
+			"who it is for, in the name of a member",
+			`{"auths": {"https://bob:c4nary@reg.example/v1/": {"auth": "c4nary"}}, "credHelpers": {"c4nary@a": "pass"}, "c4\u006eary\u0040p": [{"c4nary@@b": 1}]}`,
+			`{"auths": {"…@reg.example/v1/": {"auth": "…"}}, "credHelpers": {"…@a": "pass"}, "…@p": [{"…@b": 1}]}`,
+		},
 		{"what cannot be parsed", `{"auths": "c4nary", }`, ""},
 	}
 	for _, tt := range tests {
