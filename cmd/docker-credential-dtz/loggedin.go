@@ -24,8 +24,8 @@ func (sys system) afterLogin(ctx context.Context, s *session.Session, place conf
 	}
 	sys.say("%s as %s in context %s, %s.", st.good("Logged in"), st.bold(who(login)), st.bold(oauth.Clean(login.Context)), role)
 	sys.say("The login lies in %s.", strings.Join(s.Where(place), " and "))
-	sys.say("%s", lasts(login))
-	next := "Docker's config.json was left alone. Next: " + st.bold(program+" configure")
+	sys.say("%s", lasts(place, login, addresses))
+	next := "Docker's config.json was left alone. Next: " + st.bold(configureCommand(place, addresses))
 	var added []config.Address
 	if !noConfigure {
 		var err error
@@ -85,12 +85,22 @@ func roleAdvice(place config.Login, login *store.Login, contextID string) string
 	return missing + "ask an administrator of the context for it"
 }
 
-func lasts(login *store.Login) string {
+// configureCommand is the one that lets Docker use the login at place.
+func configureCommand(place config.Login, addresses []config.Address) string {
+	command := program + " configure" + session.RegistryFlags(addresses)
+	if place.Profile != config.DefaultProfile {
+		command += " --profile " + place.Profile
+	}
+	return command
+}
+
+func lasts(place config.Login, login *store.Login, addresses []config.Address) string {
 	switch login.Method {
 	case store.KeptKey:
 		return fmt.Sprintf("It lasts until you log out: the API key %q was made for it.", login.Alias)
 	case store.APIKey:
 		return "It lasts as long as the API key."
 	}
-	return fmt.Sprintf("Unused, it ends after %s; each use renews it. To outlast a weekend: %s login --keep", session.InWords(login.Newest().Lifetime), program)
+	return fmt.Sprintf("Unused, it ends after %s; each use renews it. To outlast a weekend: %s", session.InWords(login.Newest().Lifetime),
+		session.LoginCommand{Addresses: addresses, Profile: place.Profile, Insecure: place.Store == store.FileName, Keep: true})
 }

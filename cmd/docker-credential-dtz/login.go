@@ -107,7 +107,7 @@ func (sys system) login(ctx context.Context, o loginOptions) error {
 		}
 	}
 	s := sys.session(patienceForPeople)
-	storeName, err := sys.loginStore(o.insecure, s.HasStore(store.FileName))
+	storeName, err := sys.loginStore(o, addresses, s.HasStore(store.FileName))
 	if err != nil {
 		return err
 	}
@@ -118,10 +118,11 @@ func (sys system) login(ctx context.Context, o loginOptions) error {
 	if err := sys.agree(ctx, s, place, addresses, o.yes); err != nil {
 		return err
 	}
-	if err := sys.probe(ctx, s, place); err != nil {
+	if err := sys.probe(ctx, s, place, addresses); err != nil {
 		if sys.hasWindowsHelper() {
 			return withHint(fmt.Errorf("logging in: %w", err), "to have the login in Windows' keychain, run %q and then %q",
-				program+" configure --windows", windowsProgram+" login")
+				program+" configure --windows"+session.RegistryFlags(addresses),
+				strings.Replace(session.LoginCommand{Addresses: addresses, Profile: o.profile, Keep: o.keep}.String(), program, windowsProgram, 1))
 		}
 		return fmt.Errorf("logging in: %w", err)
 	}
@@ -171,22 +172,23 @@ func (sys system) login(ctx context.Context, o loginOptions) error {
 
 // probe tries the store before anything is asked in vain. A keychain that is
 // locked asks for its password then.
-func (sys system) probe(ctx context.Context, s *session.Session, place config.Login) error {
+func (sys system) probe(ctx context.Context, s *session.Session, place config.Login, addresses []config.Address) error {
 	defer sys.waitBriefly(ctx, "Waiting for the keychain, which may be asking for its password")()
-	return s.Probe(ctx, place)
+	return s.Probe(ctx, place, addresses)
 }
 
 // loginStore is the store of a new login: what DTZ_STORE and the flag say.
-func (sys system) loginStore(insecure, before bool) (string, error) {
-	name, err := sys.newStore(insecure || before)
+func (sys system) loginStore(o loginOptions, addresses []config.Address, before bool) (string, error) {
+	name, err := sys.newStore(o.insecure || before)
 	switch {
 	case errors.Is(err, errNotOptedIn):
-		return "", withHint(err, "if that is what you want, run %q", program+" login --insecure-storage")
+		return "", withHint(err, "if that is what you want, run %q",
+			session.LoginCommand{Addresses: addresses, Profile: o.profile, Insecure: true, Keep: o.keep})
 	case err != nil:
 		return "", withHint(&usageError{err}, "set it to keychain or to file, or unset it")
-	case insecure && sys.getenv("DTZ_STORE") == store.KeychainName:
+	case o.insecure && sys.getenv("DTZ_STORE") == store.KeychainName:
 		return "", withHint(usagef("DTZ_STORE=keychain and --insecure-storage contradict each other"), "leave one of them out")
-	case insecure:
+	case o.insecure:
 		name = store.FileName
 	}
 	if name == store.FileName {

@@ -107,7 +107,7 @@ func TestServiceOutOfReachWhenATokenIsUrgentOrHasEnded(t *testing.T) {
 			}
 			w.advance(2 * time.Hour)
 			_, err := w.get(registry)
-			wantError(t, err, Expired, `cr.dtz.rocks: login expired 115 minutes ago; run "docker-credential-dtz login"`)
+			wantError(t, err, Expired, `cr.dtz.rocks: login expired 115 minutes ago; run "docker-credential-dtz login --insecure-storage"`)
 			_, err = w.get(other)
 			wantError(t, err, Unreachable, `127.0.0.1:5000: `+tt.says+`; run "docker-credential-dtz doctor"`)
 		})
@@ -125,7 +125,7 @@ func TestRefusedRenewal(t *testing.T) {
 	wantNotes(t, w.mustGet(registry, work), "the token ends in 5 minutes and was not renewed: login refused by the identity service: token revoked")
 	w.advance(5 * time.Minute)
 	_, err := w.get(registry)
-	wantError(t, err, Expired, `cr.dtz.rocks: login expired 0 seconds ago; run "docker-credential-dtz login"`)
+	wantError(t, err, Expired, `cr.dtz.rocks: login expired 0 seconds ago; run "docker-credential-dtz login --insecure-storage"`)
 }
 
 func TestRenewalThatCannotBeSaved(t *testing.T) {

@@ -43,7 +43,7 @@ func (s *Session) Contexts(ctx context.Context, place config.Login) ([]string, e
 		}
 	}
 	if err != nil {
-		return nil, s.withRemedy(err, place, "")
+		return nil, s.withRemedy(ctx, err, place, "")
 	}
 	return ids, nil
 }
@@ -155,7 +155,7 @@ func (s *Session) OwnContexts(place config.Login) map[config.Address]string {
 func (s *Session) UseContext(ctx context.Context, place config.Login, contextID string, addresses []config.Address) (*store.Login, error) {
 	login, err := s.useContext(ctx, place, contextID, addresses)
 	if err != nil {
-		return nil, s.withRemedy(err, place, contextID)
+		return nil, s.withRemedy(ctx, err, place, contextID)
 	}
 	return login, nil
 }
@@ -277,20 +277,15 @@ func (s *Session) ServedBy(addresses []config.Address) (place config.Login, foun
 }
 
 // withRemedy is err as an *Error about the login at place, of which a token in
-// contextID was wanted, that says what mends it: where only that context was
-// refused, to look which there are; else, if it says nothing, another login.
-func (s *Session) withRemedy(err error, place config.Login, contextID string) *Error {
+// contextID was wanted, that says what mends it.
+func (s *Session) withRemedy(ctx context.Context, err error, place config.Login, contextID string) *Error {
 	e := s.explain(err, "", nil)
-	switch {
-	case e.Remedy != "":
-	case e.Outcome == Refused && contextID != "":
-		e.Remedy = Run(contextsCommand(place.Profile))
-	default:
+	if e.Remedy == "" {
 		address := platformRegistry
 		if served := s.Served(place); len(served) > 0 {
 			address = served[0] // logging in for one mends the whole login
 		}
-		e.Remedy = Run(loginCommand(address, place.Profile))
+		e.Remedy = s.remedy(ctx, e, place, address, contextID)
 	}
 	return e
 }

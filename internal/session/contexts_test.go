@@ -162,5 +162,5 @@ func TestLoginAnswersWithTheOutcomesThatThereAre(t *testing.T) {
 	_, err = w.process().Login(w.ctx(), w.place(""), home)
 	wantError(t, err, Unreachable, `identity service out of reach: dial tcp 127.0.0.1:1: connect: connection refused; run "docker-credential-dtz doctor"`)
 	_, err = w.process().Login(w.ctx(), w.place("nobody"), "")
-	wantError(t, err, NotLoggedIn, `not logged in; run "docker-credential-dtz login --profile nobody"`)
+	wantError(t, err, NotLoggedIn, `not logged in; run "docker-credential-dtz login --insecure-storage --profile nobody"`)
 }

@@ -190,7 +190,7 @@ func (k *keeping) login(ctx context.Context, b config.Binding) (config.Login, *s
 	}
 	login, err := at.store.Load(ctx, at.key)
 	if err != nil && !noLogin(err) {
-		return place, nil, fromStore(err)
+		return place, nil, fromStoreOf(place, []config.Address{k.address}, err)
 	}
 	return place, login, nil
 }
@@ -199,7 +199,7 @@ func (k *keeping) keep(ctx context.Context, place config.Login, login *store.Log
 	if place.Store == "" {
 		return &Error{
 			Outcome: Misconfigured, What: "DTZ_STORE=file keeps logins unencrypted, which only a person may choose",
-			Remedy: Run("docker-credential-dtz login --insecure-storage"),
+			Remedy: Run(LoginCommand{Addresses: []config.Address{k.address}, Insecure: true}.String()),
 		}
 	}
 	notes, err := k.s.SignIn(ctx, place, login, []config.Address{k.address})

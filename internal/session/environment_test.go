@@ -206,7 +206,7 @@ func TestEmptyKeyIsSaidOfALoginThatEnded(t *testing.T) {
 	_, err := w.get(registry, "DTZ_API_KEY=", "DTZ_ACCESS_TOKEN=garbage")
 	wantError(t, err, Expired, "cr.dtz.rocks: login expired 2 hours ago (DTZ_API_KEY set but empty) (DTZ_ACCESS_TOKEN cannot be used: "+
 		"not a token: want three base64url parts of at most 48 KiB in all); "+
-		`run "docker-credential-dtz login"`)
+		`run "docker-credential-dtz login --insecure-storage"`)
 }
 
 func TestRefusedConfiguredFile(t *testing.T) {

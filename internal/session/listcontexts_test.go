@@ -29,12 +29,12 @@ func TestContexts(t *testing.T) {
 	}
 	w.service.RevokeSessions(alice)
 	_, err = w.process().Contexts(w.ctx(), w.place(""))
-	wantError(t, err, Refused, `the token of this login was refused by the identity service: token revoked; run "docker-credential-dtz login --registry 127.0.0.1:5000"`)
+	wantError(t, err, Refused, `the token of this login was refused by the identity service: token revoked; run "docker-credential-dtz login --insecure-storage --registry 127.0.0.1:5000"`)
 	w.breakWith(away)
 	_, err = w.process().Contexts(w.ctx(), w.place(""))
 	wantError(t, err, Unreachable, `identity service out of reach: dial tcp 127.0.0.1:1: connect: connection refused; run "docker-credential-dtz doctor"`)
 	_, err = w.process().Contexts(w.ctx(), w.place("nobody"))
-	wantError(t, err, NotLoggedIn, `not logged in; run "docker-credential-dtz login --profile nobody"`)
+	wantError(t, err, NotLoggedIn, `not logged in; run "docker-credential-dtz login --insecure-storage --profile nobody"`)
 }
 
 // loses makes the identity service refuse what is of a context, or for it, as

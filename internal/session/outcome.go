@@ -126,6 +126,8 @@ func noLogin(err error) bool {
 	return errors.Is(err, store.ErrNotFound) || errors.As(err, &damaged)
 }
 
+// fromStore is a store's error as an *Error. What mends a store that is out of
+// reach is for the caller to say.
 func fromStore(err error) error {
 	e := &Error{What: err.Error(), Err: err}
 	switch {
@@ -135,13 +137,27 @@ func fromStore(err error) error {
 		e.Outcome = NotLoggedIn
 	default:
 		e.Outcome = StoreAway
-		e.Remedy = `unlock it, set DTZ_API_KEY, or run "docker-credential-dtz login --insecure-storage"`
-		var away *store.UnavailableError
-		if errors.As(err, &away) && away.Store == store.FileName {
-			e.Remedy = Run("docker-credential-dtz status")
-		}
 	}
 	return e
+}
+
+// fromStoreOf is fromStore for a login at place that is to serve the addresses.
+func fromStoreOf(place config.Login, addresses []config.Address, err error) error {
+	told := fromStore(err)
+	if e, ok := told.(*Error); ok && e.Outcome == StoreAway {
+		e.Remedy = remedyStore(place.Store, LoginCommand{Addresses: addresses, Profile: place.Profile})
+	}
+	return told
+}
+
+// remedyStore is what mends a store that is out of reach, for who would make
+// the login.
+func remedyStore(name string, login LoginCommand) string {
+	if name == store.FileName {
+		return Run("docker-credential-dtz status")
+	}
+	login.Insecure = true
+	return fmt.Sprintf("unlock it, set DTZ_API_KEY, or run %q", login)
 }
 
 // fromStoreAgain is fromStore where no other store or variable would help: to

@@ -51,7 +51,7 @@ func TestOutcomesAreKeptApart(t *testing.T) {
 		{
 			name: "a registry whose login is gone from the store", address: other,
 			prepare: func(w *world) { w.login(registry, other); w.must(os.Remove(w.loginFile())) },
-			outcome: NotLoggedIn, text: `127.0.0.1:5000: not logged in; run "docker-credential-dtz login --registry 127.0.0.1:5000"`,
+			outcome: NotLoggedIn, text: `127.0.0.1:5000: not logged in; run "docker-credential-dtz login --insecure-storage --registry 127.0.0.1:5000"`,
 		},
 		{
 			name: "a registry of a profile whose login is gone", address: other,
@@ -60,7 +60,7 @@ func TestOutcomesAreKeptApart(t *testing.T) {
 				w.must(os.Remove(w.loginFile()))
 			},
 			outcome: NotLoggedIn,
-			text:    `127.0.0.1:5000: not logged in; run "docker-credential-dtz login --registry 127.0.0.1:5000 --profile night"`,
+			text:    `127.0.0.1:5000: not logged in; run "docker-credential-dtz login --insecure-storage --registry 127.0.0.1:5000 --profile night"`,
 		},
 		{
 			name: "a registry of a profile that docker login made", address: other,
@@ -68,24 +68,24 @@ func TestOutcomesAreKeptApart(t *testing.T) {
 				w.loginAs("127.0.0.1:5000", w.passwordLogin("alice"), other)
 				w.must(os.Remove(w.loginFile()))
 			},
-			outcome: NotLoggedIn, text: `127.0.0.1:5000: not logged in; run "docker-credential-dtz login --registry 127.0.0.1:5000"`,
+			outcome: NotLoggedIn, text: `127.0.0.1:5000: not logged in; run "docker-credential-dtz login --insecure-storage --registry 127.0.0.1:5000"`,
 		},
 		{
 			name: "a login that cannot be read", address: registry,
 			prepare: func(w *world) { w.login(registry); w.must(os.WriteFile(w.loginFile(), []byte("canary"), 0o600)) },
 			outcome: NotLoggedIn,
-			text:    `cr.dtz.rocks: the login in LOGIN cannot be read: not a record of this program; run "docker-credential-dtz login"`,
+			text:    `cr.dtz.rocks: the login in LOGIN cannot be read: not a record of this program; run "docker-credential-dtz login --insecure-storage"`,
 		},
 		{
 			name: "a login that has ended", address: other,
 			prepare: func(w *world) { w.login(registry, other); w.advance(26 * time.Hour) },
-			outcome: Expired, text: `127.0.0.1:5000: login expired 2 hours ago; run "docker-credential-dtz login --registry 127.0.0.1:5000"`,
+			outcome: Expired, text: `127.0.0.1:5000: login expired 2 hours ago; run "docker-credential-dtz login --insecure-storage --registry 127.0.0.1:5000"`,
 		},
 		{
 			name: "a kept key that was deleted", address: registry,
 			prepare: func(w *world) { w.must(w.service.DeleteKey(w.loginKeep(registry).Reveal())); w.advance(26 * time.Hour) },
 			outcome: Refused,
-			text:    `cr.dtz.rocks: the API key of this login was refused by the identity service: unknown API key; run "docker-credential-dtz login"`,
+			text:    `cr.dtz.rocks: the API key of this login was refused by the identity service: unknown API key; run "docker-credential-dtz login --keep --insecure-storage"`,
 		},
 		{
 			name: "a context that is not the user's", address: registry,
@@ -202,7 +202,9 @@ func TestKeychainOutOfReachNamesTheChoices(t *testing.T) { // not parallel: it s
 		t.Skip("takes the session bus away")
 	}
 	w := newWorld(t)
-	w.login(registry)
+	place := w.place("")
+	place.Store = store.KeychainName
+	w.signIn(place, w.passwordLogin("alice"), registry)
 	t.Setenv("DBUS_SESSION_BUS_ADDRESS", "unix:abstract=docker-credential-dtz-no-such-bus")
 	s := w.process()
 	s.Store = func(string) (store.Store, error) { return &store.Keychain{Dir: w.path("state")}, nil }

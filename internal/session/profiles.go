@@ -103,9 +103,9 @@ func (s *Session) Serves(place config.Login, address config.Address) bool {
 	return bound && b.Identity == place.Identity && b.Profile == place.Profile
 }
 
-// Probe finds out whether the store at place can be used, before a password is
-// asked for in vain.
-func (s *Session) Probe(ctx context.Context, place config.Login) error {
+// Probe finds out whether the store at place can be used for a login that is to
+// serve the addresses, before a password is asked for in vain.
+func (s *Session) Probe(ctx context.Context, place config.Login, addresses []config.Address) error {
 	l, err := s.open(place)
 	if err != nil {
 		return err
@@ -114,7 +114,7 @@ func (s *Session) Probe(ctx context.Context, place config.Login) error {
 	if err == nil {
 		return nil
 	}
-	if e, ok := fromStore(err).(*Error); ok && e.Outcome == StoreAway {
+	if e, ok := fromStoreOf(place, addresses, err).(*Error); ok && e.Outcome == StoreAway {
 		return e
 	}
 	return nil
@@ -170,7 +170,7 @@ func (s *Session) Status(ctx context.Context, place config.Login) Status {
 	}
 	cred, err := s.Login(ctx, place, "")
 	if err != nil {
-		st.Err = s.withRemedy(err, place, "")
+		st.Err = s.withRemedy(ctx, err, place, "")
 	} else {
 		st.Notes = cred.Notes
 	}

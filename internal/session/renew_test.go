@@ -96,7 +96,7 @@ func TestWeekendEndsALoginUnlessAKeyIsKept(t *testing.T) {
 		}
 		before := w.exchanges()
 		_, err := w.get(registry)
-		wantError(t, err, Expired, `cr.dtz.rocks: login expired 2 days ago; run "docker-credential-dtz login"`)
+		wantError(t, err, Expired, `cr.dtz.rocks: login expired 2 days ago; run "docker-credential-dtz login --insecure-storage"`)
 		if got := w.exchanges() - before; got != 0 {
 			t.Errorf("%d exchanges of a token that has ended, want none", got)
 		}
@@ -167,5 +167,5 @@ func TestTokensOfTwentySeconds(t *testing.T) {
 
 	w.advance(25 * time.Second)
 	_, err := w.get(registry)
-	wantError(t, err, Expired, `cr.dtz.rocks: login expired 5 seconds ago; run "docker-credential-dtz login"`)
+	wantError(t, err, Expired, `cr.dtz.rocks: login expired 5 seconds ago; run "docker-credential-dtz login --insecure-storage"`)
 }

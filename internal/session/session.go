@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/config"
@@ -128,12 +129,8 @@ func (s *Session) fromBinding(ctx context.Context, r Request, conf *config.Confi
 	var e *Error
 	if errors.As(err, &e) {
 		e.What += s.Env.emptyNote()
-		switch {
-		case e.Remedy != "":
-		case e.Outcome == Refused && contextID != "": // logging in again would not give it back
-			e.Remedy = Run(contextsCommand(b.Profile))
-		default:
-			e.Remedy = Run(loginCommand(r.Address, b.Profile))
+		if e.Remedy == "" {
+			e.Remedy = s.remedy(ctx, e, place, r.Address, contextID)
 		}
 	}
 	return cred, err
@@ -145,7 +142,7 @@ func (s *Session) fromBinding(ctx context.Context, r Request, conf *config.Confi
 func (s *Session) Login(ctx context.Context, place config.Login, contextID string) (*Credential, error) {
 	cred, err := s.login(ctx, place, contextID)
 	if err != nil {
-		return nil, s.withRemedy(err, place, contextID)
+		return nil, s.withRemedy(ctx, err, place, contextID)
 	}
 	return cred, nil
 }
@@ -267,16 +264,71 @@ func (l *loginAt) exchange(ctx context.Context, login *store.Login, contextID st
 	return fromIdentity(got, err, "login "+refused)
 }
 
-// loginCommand is the command that mends a missing login for an address.
-func loginCommand(address config.Address, profile string) string {
+// LoginCommand is the command that makes a login, to be typed by a person. Two
+// of the same fields make the same login.
+type LoginCommand struct {
+	Addresses []config.Address // that it serves; none: the platform's own
+	Profile   string           // "": the default one
+	Insecure  bool             // kept unencrypted in a file
+	Keep      bool             // with an API key made for this machine
+}
+
+func (c LoginCommand) String() string {
 	command := "docker-credential-dtz login"
-	if address != "" && address != platformRegistry {
-		command += " --registry " + string(address)
+	if c.Keep {
+		command += " --keep"
 	}
-	if profile != "" && profile != config.DefaultProfile && profile != string(address) {
-		command += " --profile " + profile
+	if c.Insecure {
+		command += " --insecure-storage"
+	}
+	command += RegistryFlags(c.Addresses)
+	if c.Profile != "" && c.Profile != config.DefaultProfile && !slices.Equal(c.Addresses, []config.Address{config.Address(c.Profile)}) {
+		command += " --profile " + c.Profile
 	}
 	return command
+}
+
+// RegistryFlags are the flags of a command for the addresses, with a space
+// before each: none where it is the platform's own alone, which login means by
+// itself.
+func RegistryFlags(addresses []config.Address) string {
+	if slices.Equal(addresses, []config.Address{platformRegistry}) {
+		return ""
+	}
+	flags := ""
+	for _, address := range addresses {
+		flags += " --registry " + string(address)
+	}
+	return flags
+}
+
+// loginCommand is the command that mends a missing login for an address.
+func loginCommand(address config.Address, profile string) string {
+	c := LoginCommand{Profile: profile}
+	if address != "" {
+		c.Addresses = []config.Address{address}
+	}
+	return c.String()
+}
+
+// remedy is what mends a login at place that gave no token in contextID for the
+// address: where only that context was refused, to look which there are; else to
+// log in once more, in the same way.
+func (s *Session) remedy(ctx context.Context, e *Error, place config.Login, address config.Address, contextID string) string {
+	again := LoginCommand{
+		Addresses: []config.Address{address}, Profile: place.Profile,
+		Insecure: place.Store == store.FileName,
+	}
+	switch {
+	case e.Outcome == StoreAway:
+		return remedyStore(place.Store, again)
+	case e.Outcome == Refused && contextID != "":
+		return Run(contextsCommand(place.Profile))
+	case e.Outcome == Refused:
+		login := s.Peek(ctx, place)
+		again.Keep = login != nil && login.Method == store.KeptKey
+	}
+	return Run(again.String())
 }
 
 // loginRemedy is what mends a missing login for an address: that command, unless

@@ -33,7 +33,7 @@ func (s *Session) SignIn(ctx context.Context, place config.Login, login *store.L
 	var conf *config.Config
 	saved := false
 	err = config.Update(ctx, s.ConfigPath, func(c *config.Config) error {
-		r, err := s.replaced(ctx, c, place)
+		r, err := s.replaced(ctx, c, place, addresses)
 		if err != nil {
 			return err
 		}
@@ -51,7 +51,7 @@ func (s *Session) SignIn(ctx context.Context, place config.Login, login *store.L
 		whole, done := outlast(ctx)
 		defer done()
 		if err := l.store.Save(whole, l.key, login); err != nil {
-			return fromStore(err)
+			return fromStoreOf(place, addresses, err)
 		}
 		saved = true
 		return nil
@@ -95,7 +95,7 @@ type replaced struct {
 
 // replaced finds what a new login at place takes the place of. One in the same
 // store that is out of reach is an error: it may hold a kept key.
-func (s *Session) replaced(ctx context.Context, c *config.Config, place config.Login) (replaced, error) {
+func (s *Session) replaced(ctx context.Context, c *config.Config, place config.Login, addresses []config.Address) (replaced, error) {
 	before, found := c.Place(place.Identity, place.Profile)
 	if !found {
 		return replaced{}, nil
@@ -111,7 +111,7 @@ func (s *Session) replaced(ctx context.Context, c *config.Config, place config.L
 	}
 	if before.Store == place.Store {
 		if err != nil {
-			err = fromStore(err)
+			err = fromStoreOf(place, addresses, err)
 		}
 		return r, err
 	}

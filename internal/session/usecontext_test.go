@@ -163,7 +163,7 @@ func TestUseContextThatFailsChangesNothing(t *testing.T) {
 		{
 			name: "a login that has ended", contextID: home, outcome: Expired,
 			prepare: func(w *world) { w.advance(26 * time.Hour) },
-			text:    `login expired 2 hours ago; run "docker-credential-dtz login --registry 127.0.0.1:5000"`,
+			text:    `login expired 2 hours ago; run "docker-credential-dtz login --insecure-storage --registry 127.0.0.1:5000"`,
 		},
 		{
 			name: "a full disk", contextID: home, outcome: StoreAway,
