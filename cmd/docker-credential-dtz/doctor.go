@@ -8,10 +8,12 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/dockerconfig"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/doctor"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/session"
 )
@@ -37,11 +39,12 @@ PATH of programs started without a shell), settings (our config.json),
 environment, docker (its config.json), docker-auth (DOCKER_AUTH_CONFIG),
 keychain. Of each identity service: identity, clock. Of each registry: login,
 role, wiring (whom Docker asks), plaintext (secrets in config.json), podman,
-registry, service (enabled for the context).
+helm, registry, service (enabled for the context).
 
-Exit code: 0 if nothing failed, also with warnings, else 1. With --output json,
-an array of {"check", "state", "saw", "remedy"?, "address"?}, where state is ok,
-warning, failed or skipped.`,
+Exit code: 1 if something that failed keeps Docker from pulling and pushing,
+else 0. A warning is something that does not, and leaves it at 0. With --output
+json, an array of {"check", "state", "saw", "remedy"?, "address"?}, where state
+is ok, warning, failed or skipped.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return sys.doctor(cmd.Context(), o) },
 	}
@@ -93,18 +96,31 @@ func (sys system) doctorsWorld() doctor.World {
 	if resolved, linkErr := filepath.EvalSymlinks(self); err == nil && linkErr == nil {
 		self = resolved
 	}
-	docker, _ := sys.target(false) // without a home folder: the check docker says so
+	docker, podman := sys.files()
 	return doctor.World{
 		Lookup:   sys.lookup,
 		GOOS:     runtime.GOOS,
 		Now:      sys.now,
 		Self:     self,
 		Version:  buildVersion(),
-		Docker:   docker.File,
+		Docker:   docker,
+		Podman:   podman,
 		Session:  func() *session.Session { return sys.session(patienceForDocker) },
 		Registry: sys.remote,
 	}
 }
+
+// files are Docker's config.json and those that podman looks into before it,
+// none without a home folder.
+func (sys system) files() (docker dockerconfig.File, podman []string) {
+	d, _ := sys.target(false)
+	p, _ := sys.target(true)
+	return d.File, slices.DeleteFunc([]string{p.first, p.Path}, func(path string) bool { return path == "" })
+}
+
+// podmanOnly are the addresses for which podman asks us, with the file that says
+// so, where there is no Docker.
+func (sys system) podmanOnly() map[string]string { return doctor.PodmanOnly(sys.files()) }
 
 func count(findings []doctor.Finding) map[doctor.State]int {
 	n := map[doctor.State]int{}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"io"
 	"log"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -177,7 +179,7 @@ func TestDoctorFindsAWellMachineWell(t *testing.T) {
 	t.Parallel()
 	p := newPatient(t)
 	// None of these is of any matter to Docker.
-	p.docker(`{"auths": {"REGISTRY": {}, "ghcr.io": ` + auth + `}, "credHelpers": {"ghcr.io": "pass", "REGISTRY": "dtz"}}`)
+	p.docker(`{"auths": {"REGISTRY": {}, "ghcr.io": ` + auth + `}, "credHelpers": {"ghcr.io": "pass", "REGISTRY": "dtz", "http://REGISTRY": "pass"}}`)
 	p.setenv("DOCKER_AUTH_CONFIG", `{"auths": {"ghcr.io": `+auth+`}}`)
 	p.write(".config/containers/auth.json", `{"credHelpers": {"REGISTRY": "dtz"}, "auths": {"REGISTRY": `+auth+`}}`, 0o600)
 	p.write("bin/docker-credential-dtz", "not a program", 0o600)
@@ -188,11 +190,72 @@ func TestDoctorFindsAWellMachineWell(t *testing.T) {
 			t.Errorf("%+v", f)
 		}
 	}
-	if o.code != exitOK || len(findings) != 18 {
-		t.Errorf("%d checks, exit code %d, want 18 and 0", len(findings), o.code)
+	if o.code != exitOK || len(findings) != 19 {
+		t.Errorf("%d checks, exit code %d, want 19 and 0", len(findings), o.code)
 	}
-	if o := p.run("", "doctor"); o.code != exitOK || !strings.HasSuffix(o.stdout, "\n\n18 checks, all good\n") || strings.ContainsAny(o.stdout, "\x1b✓") {
+	if o := p.run("", "doctor"); o.code != exitOK || !strings.HasSuffix(o.stdout, "\n\n19 checks, all good\n") || strings.ContainsAny(o.stdout, "\x1b✓") {
 		t.Errorf("doctor: %+v", o)
+	}
+}
+
+// Where there is podman and no Docker, that is no problem; only where podman is
+// told not to look is it one.
+func TestDoctorOnPodmanAlone(t *testing.T) {
+	testenv.Need(t, "keychain")
+	t.Parallel()
+	p := newPatient(t)
+	if err := os.Remove(filepath.Join(p.home, ".docker/config.json")); err != nil {
+		t.Fatal(err)
+	}
+	p.must("", "configure", "--podman", "--registry", p.registry.address)
+	findings, o := p.examine()
+	for _, f := range findings {
+		if want := map[bool]doctor.State{false: doctor.OK, true: doctor.Skipped}[f.Check == "wiring"]; f.State != want {
+			t.Errorf("%+v, want %s", f, want)
+		}
+	}
+	if o.code != exitOK {
+		t.Errorf("exit code %d", o.code)
+	}
+	if o := p.run("", "status"); o.code != exitOK || strings.Contains(o.stdout, "does not ask") {
+		t.Errorf("status: %+v", o)
+	}
+
+	p.setenv("DOCKER_CONFIG", filepath.Dir(p.write("elsewhere/config.json", "{}", 0o600)))
+	findings, o = p.examine()
+	i := slices.IndexFunc(findings, func(f doctor.Finding) bool { return f.Check == "podman" })
+	if f := findings[i]; f.State != doctor.Warning || !strings.Contains(f.Saw, "DOCKER_CONFIG only") || !strings.Contains(f.Remedy, " configure --registry ") {
+		t.Errorf("with DOCKER_CONFIG: %+v", f)
+	}
+	if o.code != exitFailure {
+		t.Errorf("exit code %d, and Docker does not ask", o.code)
+	}
+}
+
+// A secret under auths is used where credHelpers names nobody. There, docker
+// login would write it again.
+func TestDoctorOnASecretThatIsUsed(t *testing.T) {
+	testenv.Need(t, "keychain")
+	t.Parallel()
+	p := newPatient(t)
+	p.docker(`{"auths": {"REGISTRY": ` + auth + `}}`)
+	findings, _ := p.examine()
+	i := slices.IndexFunc(findings, func(f doctor.Finding) bool { return f.Check == "plaintext" })
+	if f := findings[i]; f.State != doctor.Warning || !strings.Contains(f.Saw, "; Docker uses it") || !strings.HasPrefix(f.Remedy, "take the entry") {
+		t.Errorf("%+v", f)
+	}
+}
+
+// doctor looks where configure --podman writes, and where podman looks first.
+func TestDoctorsPodmanFiles(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("elsewhere there is one file")
+	}
+	env := map[string]string{"HOME": "/home/alice"}
+	sys := system{lookup: func(name string) (string, bool) { value, set := env[name]; return value, set }}
+	want := []string{fmt.Sprintf("/run/containers/%d/auth.json", os.Getuid()), "/home/alice/.config/containers/auth.json"}
+	if got := sys.doctorsWorld().Podman; !slices.Equal(got, want) {
+		t.Errorf("podman's files are %q, want %q", got, want)
 	}
 }
 

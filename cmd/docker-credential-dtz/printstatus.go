@@ -59,7 +59,7 @@ func (sys system) printRegistry(r registryReport) {
 	for _, note := range r.Notes {
 		sys.detail("note", note)
 	}
-	if !r.Configured {
+	if !r.Configured && !r.podmanOnly {
 		sys.detail("note", fmt.Sprintf("Docker does not ask for it yet: %s", session.Run(program+" configure --registry "+r.Address)))
 	}
 }

@@ -79,8 +79,9 @@ type registryReport struct {
 	Notes        []string `json:"notes,omitempty"`
 	Error        string   `json:"error,omitempty"`
 
-	remedy string
-	code   int
+	podmanOnly bool // podman asks us for it, and there is no Docker
+	remedy     string
+	code       int
 }
 
 type loginReport struct {
@@ -154,11 +155,12 @@ func (sys system) examine(ctx context.Context, profile string) (*report, error) 
 	if err != nil {
 		return nil, err
 	}
-	wired := sys.wired()
+	wired, podmanOnly := sys.wired(), sys.podmanOnly()
 	for _, address := range addresses {
 		b := bindings[address]
 		registry := reportRegistry(ctx, s, address, b)
 		registry.Configured = wired[registry.Address]
+		registry.podmanOnly = podmanOnly[registry.Address] != ""
 		if registry.Context == "" && registry.Source == string(session.FromLogin) { // none to be had now
 			registry.Context = cmp.Or(oauth.Clean(b.Context), r.contextOf(b))
 		}

@@ -86,10 +86,15 @@ func (f File) Answers(address string, helpers ...string) (bool, error) {
 		return !slices.Contains(helpers, helper), nil
 	}
 	keys, err := f.Secrets()
-	return slices.ContainsFunc(keys, func(key string) bool {
-		host, _, _ := strings.Cut(strings.TrimPrefix(key, "https://"), "/")
-		return host == address
-	}), err
+	return slices.ContainsFunc(keys, func(key string) bool { return IsFor(key, address) }), err
+}
+
+// IsFor reports whether a key under auths is for the registry at address, or for
+// a repository in it: a scheme and a path do not count, the rest does to the
+// letter.
+func IsFor(key, address string) bool {
+	host, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(key, "http://"), "https://"), "/")
+	return host == address
 }
 
 // Edit is a change of a file's credHelpers: [Add] or [Remove].

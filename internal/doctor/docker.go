@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -94,6 +93,8 @@ func (t *target) wiring(context.Context) Finding {
 		return failed(session.Run(configure+" --yes"), "%v", &conflict)
 	case !named && len(stray) > 0:
 		return failed(session.Run(configure), "it stands in credHelpers as %s, which Docker never looks for: a key is host[:port]", strings.Join(stray, " and "))
+	case !named && t.podmanOnly() != "":
+		return pointless("podman asks this program, and there is no config.json of Docker's")
 	case !named && t.source == "":
 		return pointless("login comes first")
 	case !named:
@@ -107,83 +108,24 @@ func (t *target) wiring(context.Context) Finding {
 // plaintext: docker login leaves secrets under auths where it finds no helper.
 // With one, they serve nobody any more, but whoever reads the file.
 func (t *target) plaintext(context.Context) Finding {
-	keys, err := t.Docker.Secrets()
+	keys, err := t.secretsIn(t.Docker)
 	if err != nil {
 		return failed("mend that with an editor", "%v", err)
 	}
-	keys = slices.DeleteFunc(keys, func(key string) bool {
-		address, err := config.ParseAddress(key)
-		return err != nil || address != t.address
-	})
 	if len(keys) == 0 {
 		return ok("no secret in Docker's config.json")
 	}
 	remedy := fmt.Sprintf("take the entry %q out of auths in %s", keys[0], t.Docker.Path)
-	if len(keys) == 1 && keys[0] == string(t.address) && !t.bad.has("login") {
-		// With a helper, Docker keeps the credential there and empties the entry.
-		remedy = session.Run("docker login " + string(t.address))
+	use := "Docker uses it, unless credsStore names a program"
+	if helpers, err := t.Docker.Helpers(); err == nil && helpers[string(t.address)] != "" {
+		use = "Docker does not use it while credHelpers names a program"
+		if len(keys) == 1 && keys[0] == string(t.address) && !t.bad.has("login") {
+			// With a helper, Docker keeps the credential there and empties the entry.
+			remedy = session.Run("docker login " + string(t.address))
+		}
 	}
 	return warning(remedy+"; replace the secret if others could read that file",
-		"auths in Docker's config.json holds a secret for it, unencrypted; Docker does not use it while credHelpers names a program")
-}
-
-// podman: podman, skopeo and buildah look into files of their own before they
-// look into Docker's (containers-auth.json(5)).
-func (t *target) podman(context.Context) Finding {
-	files := t.podmanFiles()
-	for _, path := range files {
-		file := dockerconfig.File{Path: path}
-		helpers, err := file.Helpers()
-		if err == nil {
-			var keys []string
-			if keys, err = file.Secrets(); err == nil {
-				helper, named := helpers[string(t.address)]
-				at := slices.IndexFunc(keys, t.covers)
-				switch {
-				case named && isOurs(helper):
-					return ok("podman asks this program, by %s", path)
-				case named:
-					return warning(session.Run(fmt.Sprintf("%s configure --podman --registry %s --yes", program, t.address)),
-						"podman and skopeo use the credential helper %q, which %s names", helper, path)
-				case at >= 0:
-					return warning(session.Run(fmt.Sprintf("podman logout --authfile %s %s", path, keys[at])),
-						"podman and skopeo use a secret in %s and do not ask this program", path)
-				}
-			}
-		}
-		if err != nil {
-			return warning("mend or remove it", "podman's file cannot be read: %v", err)
-		}
-	}
-	if t.getenv("REGISTRY_AUTH_FILE") != "" && !slices.Contains(files, t.Docker.Path) {
-		return warning(session.Run(fmt.Sprintf("%s configure --podman --registry %s", program, t.address))+", or unset REGISTRY_AUTH_FILE",
-			"podman and skopeo look into REGISTRY_AUTH_FILE only, %s, which does not name this program", files[0])
-	}
-	return ok("nothing of podman's comes before Docker's config.json")
-}
-
-// covers reports whether a key under auths is for the registry, or a part of it.
-func (t *target) covers(key string) bool {
-	address, err := config.ParseAddress(key)
-	return err == nil && address == t.address
-}
-
-func (t *target) podmanFiles() []string {
-	if file := t.getenv("REGISTRY_AUTH_FILE"); file != "" {
-		return []string{file}
-	}
-	var files []string
-	if dir := t.getenv("XDG_RUNTIME_DIR"); dir != "" && t.GOOS == "linux" {
-		files = append(files, filepath.Join(dir, "containers", "auth.json"))
-	}
-	dir := t.getenv("XDG_CONFIG_HOME")
-	if home := t.getenv("HOME"); dir == "" && home != "" {
-		dir = filepath.Join(home, ".config")
-	}
-	if dir != "" {
-		files = append(files, filepath.Join(dir, "containers", "auth.json"))
-	}
-	return files
+		"auths in Docker's config.json holds a secret for it, unencrypted; %s", use)
 }
 
 func inWindows() Finding {

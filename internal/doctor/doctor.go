@@ -30,6 +30,8 @@ type World struct {
 	Version string // of this program
 
 	Docker dockerconfig.File // Docker's config.json; the zero File without a home folder
+	// Podman are the files that podman looks into before Docker's, in order.
+	Podman []string
 	// Session is a new one at each call: no two goroutines share a keychain.
 	Session func() *session.Session
 	// Registry asks a registry what it makes of a credential.

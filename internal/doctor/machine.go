@@ -49,8 +49,11 @@ func (m *machine) user(context.Context) Finding {
 	if before == "" || before == m.getenv("USER") {
 		return ok("not by way of sudo")
 	}
-	return warning(
-		fmt.Sprintf("run Docker and this program as %s, without sudo; membership of the group docker allows it: sudo usermod -aG docker %s", before, before),
+	remedy := fmt.Sprintf("run Docker and this program as %s, without sudo; membership of the group docker allows it", before)
+	if command, ok := quoted("sudo", "usermod", "-aG", "docker", before); ok {
+		remedy += ": " + command
+	}
+	return warning(remedy,
 		"run by way of sudo: login, keychain and Docker's configuration are not those of %s", before)
 }
 
@@ -65,10 +68,11 @@ func (m *machine) path(context.Context) Finding {
 
 func (m *machine) addToPath() string {
 	dir := filepath.Dir(m.Self)
-	if m.GOOS == "windows" {
+	word, ok := quoted(dir)
+	if m.GOOS == "windows" || !ok {
 		return "add " + dir + " to PATH"
 	}
-	return fmt.Sprintf(`export PATH="%s:$PATH", in your shell's profile`, dir)
+	return fmt.Sprintf(`export PATH=%s:"$PATH", in your shell's profile`, word)
 }
 
 // findAll returns the files called name that can be run, in the order of PATH,
@@ -103,7 +107,11 @@ func (m *machine) duplicates(ctx context.Context) Finding {
 		if v := VersionOf(ctx, first); v != "" {
 			version = "version " + v
 		}
-		return failed(fmt.Sprintf("%s; or ask the other one: %s doctor", m.addToPath(), first),
+		remedy := m.addToPath()
+		if command, ok := quoted(first, "doctor"); ok {
+			remedy += "; or ask the other one: " + command
+		}
+		return failed(remedy,
 			"Docker takes %s (%s), and this one is %s (version %s)", first, version, m.Self, m.Version)
 	case len(others) > 0:
 		return warning("remove what you do not want", "Docker takes %s (version %s, this one); behind it on PATH: %s", first, m.Version, strings.Join(others, ", "))
@@ -135,7 +143,11 @@ func (m *machine) desktop(ctx context.Context) Finding {
 	if found := m.findAll(path, program); len(found) > 0 {
 		return ok("programs started without a shell find %s", found[0])
 	}
-	return warning(fmt.Sprintf("sudo ln -s %s /usr/local/bin/", m.found[0]),
+	command, isCommand := quoted("sudo", "ln", "-s", m.found[0], "/usr/local/bin/")
+	if !isCommand {
+		command = fmt.Sprintf("link %s into /usr/local/bin", m.found[0])
+	}
+	return warning(command,
 		"programs started without a shell, such as an editor, look in %s only, and do not find it there", path)
 }
 

@@ -42,6 +42,7 @@ var targetChecks = append(loginChecks[:2:2], []check[*target]{
 	{"wiring", []string{"settings", "docker"}, (*target).wiring},
 	{"plaintext", []string{"docker"}, (*target).plaintext},
 	{"podman", nil, (*target).podman},
+	{"helm", nil, (*target).helm},
 	{"registry", []string{"login"}, (*target).registry},
 	{"service", []string{"registry", "role"}, (*target).service},
 }...)

@@ -71,10 +71,11 @@ ok       role         https://dtz.rocks/containerregistry/admin/%[6]s
 ok       wiring       Docker asks this program
 ok       plaintext    no secret in Docker's config.json
 ok       podman       nothing of podman's comes before Docker's config.json
+ok       helm         nothing of Helm's comes before Docker's config.json
 ok       registry     it takes the token
 ok       service      enabled for %[6]s
 
-18 checks, all good
+19 checks, all good
 `, bin, m.home, p.Identity, p.Registry, subject, p.Contexts[0])
 	if withoutVersion(out) != withoutVersion(want) {
 		t.Errorf("doctor says:\n%s\nwant:\n%s", out, want)
