@@ -147,9 +147,9 @@ func (s *Session) OwnContexts(place config.Login) map[config.Address]string {
 	return own
 }
 
-// UseContext makes contextID the default context of the login at place or, where there
-// are addresses, their own: they are bound to it and to the login. A token in
-// it is obtained first, so that nothing changes when the identity service
+// UseContext makes contextID the default context of the login at place or, where
+// there are addresses, their own: they are bound to it and to the login. A token
+// in it is obtained first, so that nothing changes when the identity service
 // refuses it, and kept, so that the next get has it at hand. It returns the
 // login as it is then. A failure is an *Error.
 func (s *Session) UseContext(ctx context.Context, place config.Login, contextID string, addresses []config.Address) (*store.Login, error) {
@@ -198,9 +198,7 @@ func (s *Session) useContext(ctx context.Context, place config.Login, contextID 
 	if err := l.store.Save(whole, l.key, login); err != nil {
 		return nil, fromStore(err)
 	}
-	l.failures(token.Context).ClearFailure()
 	if len(addresses) == 0 {
-		l.failures("").ClearFailure()
 		return login, nil
 	}
 	return login, config.Update(whole, s.ConfigPath, func(c *config.Config) error {

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"context"
 	"net/http"
 	"os"
 	"strings"
@@ -279,26 +280,86 @@ func TestUseContextBesideRenewals(t *testing.T) {
 	}
 }
 
-// The refusal of a moment ago is not told of a context that has been given back.
-func TestUseContextForgetsRefusals(t *testing.T) {
+// From before its exchange to after the last write a change of context is alone
+// with the login, or what others do in that time is lost.
+func TestUseContextTakesItsTurn(t *testing.T) {
 	t.Parallel()
-	for _, addresses := range [][]config.Address{{other}, nil} {
-		w := newWorld(t)
-		w.login(registry, other)
-		w.use(home, other)
-		w.advance(23*time.Hour + 58*time.Minute)
-		w.breakWith(answers(http.StatusForbidden, "not now"))
-		for _, address := range []config.Address{registry, other} {
-			cred, err := w.get(address)
-			w.must(err)
-			wantNotes(t, cred, "not now")
-		}
-		w.breakWith(works)
-		w.use(home, addresses...)
-		if len(addresses) == 0 {
-			wantNotes(t, w.mustGet(registry, home))
-		}
-		wantNotes(t, w.mustGet(other, home))
+	for _, tt := range []struct {
+		name  string
+		also  func(*world) error // by another process, while the first one waits for its token
+		check func(*world)
+	}{
+		{
+			"before another change of context",
+			func(w *world) error {
+				_, err := w.process().UseContext(w.ctx(), w.place(""), work, []config.Address{port3215})
+				return err
+			},
+			func(w *world) {
+				w.mustGet(port3214, home)
+				w.mustGet(port3215, work)
+			},
+		},
+		{
+			"before a renewal",
+			func(w *world) error { _, err := w.get(registry); return err },
+			func(w *world) {
+				w.mustGet(port3214, home)
+				w.mustGet(registry, work)
+			},
+		},
+		{
+			"before a login, which takes the place of this one",
+			func(w *world) error {
+				_, err := w.process().SignIn(w.ctx(), w.place(""), w.passwordLogin("alice"), []config.Address{other})
+				return err
+			},
+			func(w *world) {
+				w.mustGet(other, work)
+				if got := w.stored(w.place("")).Method; got != store.Password {
+					t.Errorf("the login that came last was by %s, and it is by %s", store.Password, got)
+				}
+				if got := w.config().Bindings[port3214].Context; got != home {
+					t.Errorf("the registry is in the context %q, want %s", got, home)
+				}
+			},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.loginKeep(registry)
+			w.advance(48 * time.Hour) // no token is left: whoever needs one waits for it
+			arrived, proceed := make(chan struct{}), make(chan struct{})
+			var first sync.Once
+			w.breakWith(fault{answer: func(rw http.ResponseWriter, r *http.Request) {
+				first.Do(func() { close(arrived); <-proceed })
+				w.service.ServeHTTP(rw, r)
+			}})
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				if _, err := w.process().UseContext(w.ctx(), w.place(""), home, []config.Address{port3214}); err != nil {
+					t.Error(err)
+				}
+			})
+			<-arrived
+			wg.Go(func() {
+				if err := tt.also(w); err != nil {
+					t.Error(err)
+				}
+			})
+			// However slow the machine: whoever has no time to wait is turned away.
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			defer cancel()
+			_, err := w.process().UseContext(ctx, w.place(""), work, nil)
+			wantError(t, err, Unreachable, "another docker-credential-dtz is renewing this login and has not finished; try again")
+			close(proceed)
+			wg.Wait()
+			before := w.exchanges()
+			tt.check(w)
+			if got := w.exchanges() - before; got != 0 {
+				t.Errorf("%d exchanges, want none: the tokens were there", got)
+			}
+		})
 	}
 }
 
