@@ -51,6 +51,7 @@ func TestKubeletGivesNoOtherRegistryAToken(t *testing.T) {
 		{"CR.DTZ.rocks/app", "CR.DTZ.rocks"},
 		{"localhost/app", "localhost"},
 		{"[::1]:5000/app", "[::1]:5000"},
+		{"Intranet/app", "Intranet"}, // nobody's name at Docker Hub has upper case
 
 		// Docker Hub's, however much they look like ours.
 		{"app", ""},
