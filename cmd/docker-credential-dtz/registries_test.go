@@ -44,24 +44,12 @@ type registries struct {
 func newRegistries(t testing.TB, dir string) *registries {
 	t.Helper()
 	r := &registries{asked: map[string]int{}, stats: map[string]string{}, status: http.StatusNotFound, roots: filepath.Join(dir, ".registries.pem")}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		DNSNames: []string{"cr.dtz.rocks", "registry.example"},
-		IsCA:     true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(r.roots, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
+	cert, authority := certificate(t, "cr.dtz.rocks", "registry.example")
+	if err := os.WriteFile(r.roots, authority, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	server := httptest.NewUnstartedServer(r)
-	server.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	server.StartTLS()
 	t.Cleanup(server.Close)
@@ -76,7 +64,26 @@ func (r *registries) env() map[string]string {
 	return map[string]string{"HTTPS_PROXY": r.proxy.URL, "SSL_CERT_FILE": r.roots}
 }
 
-// tunnelTo is a proxy that leads every CONNECT to one address.
+// certificate is one for names, and the authority that vouches for it: itself.
+func certificate(t testing.TB, names ...string) (cert tls.Certificate, authority []byte) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), DNSNames: names, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert = tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	return cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+}
+
+// tunnelTo is a proxy whose every CONNECT (RFC 9110 §9.3.6) ends at one address.
 func tunnelTo(address string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if req.Method != http.MethodConnect {

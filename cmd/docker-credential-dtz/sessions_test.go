@@ -3,15 +3,7 @@
 package main
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
-	"io"
-	"math/big"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -118,7 +110,7 @@ func newStage(t *testing.T) *stage {
 	platform.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
 	platform.StartTLS()
 	t.Cleanup(platform.Close)
-	proxy := httptest.NewServer(tunnel(platform.Listener.Addr().String()))
+	proxy := httptest.NewServer(tunnelTo(platform.Listener.Addr().String()))
 	t.Cleanup(proxy.Close)
 
 	trusted := filepath.Join(p.home, "..", "authority.pem")
@@ -146,51 +138,6 @@ func newStage(t *testing.T) *stage {
 		p.setenv(name, value)
 	}
 	return &stage{p}
-}
-
-// tunnel is a proxy whose every CONNECT (RFC 9110 §9.3.6) ends at one address.
-func tunnel(address string) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodConnect {
-			w.WriteHeader(http.StatusMethodNotAllowed)
-			return
-		}
-		there, err := net.Dial("tcp", address)
-		if err != nil {
-			w.WriteHeader(http.StatusBadGateway)
-			return
-		}
-		defer there.Close()
-		w.WriteHeader(http.StatusOK)
-		here, buffered, err := w.(http.Hijacker).Hijack()
-		if err != nil {
-			return
-		}
-		defer here.Close()
-		go func() {
-			_, _ = io.Copy(there, buffered)
-			_ = there.Close()
-		}()
-		_, _ = io.Copy(here, there)
-	})
-}
-
-// certificate is one for names, and the authority that vouches for it: itself.
-func certificate(t *testing.T, names ...string) (tls.Certificate, []byte) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), DNSNames: names, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
 var later = regexp.MustCompile(`^# ([0-9]+) hours later$`)
