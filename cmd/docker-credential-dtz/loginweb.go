@@ -170,7 +170,7 @@ func (sys system) browse(ctx context.Context, b *oauth.BrowserLogin, noBrowser b
 			go func() { pasted <- sys.askRedirect(ctx, b) }()
 		case done := <-pasted:
 			pasted = nil
-			if !done {
+			if !done && ctx.Err() == nil {
 				stop = sys.wait(ctx, waiting)
 			}
 		case r := <-back:

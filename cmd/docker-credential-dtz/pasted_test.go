@@ -144,6 +144,9 @@ func TestContextIsAskedFor(t *testing.T) {
 	}
 	term.write("\x04") // the browser comes by itself
 	term.waitFor("Waiting for the browser", true)
+	if !strings.Contains(term.screen(), "Address (not shown): \r\n") {
+		t.Errorf("the line that moves begins behind the prompt: %q", term.screen())
+	}
 	if _, err := visit(term.addressToVisit(), testUser); err != nil {
 		t.Error(err)
 	}

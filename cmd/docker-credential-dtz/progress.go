@@ -101,12 +101,17 @@ func cut(line string, width int) string {
 	return line
 }
 
-// redraw writes the line that moves over what was there of it.
+// redraw writes the line that moves over what was there of it, and below a
+// prompt that is done with.
 func (c *console) redraw(w io.Writer, line string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.moving {
+	switch {
+	case c.moving:
 		line = eraseLine + line
+	case c.asking && line != "":
+		line = "\n" + line
+		c.asking = false
 	}
 	c.moving = line != "" && line != eraseLine
 	if line != "" {
