@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"runtime"
 	"strings"
 
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/config"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/oauth"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/platform"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/session"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/store"
 )
@@ -80,13 +82,37 @@ func hintOf(err error) string {
 	return ""
 }
 
-// explainIdentity adds the remedy where the identity service refused what a
-// person has just given.
-func explainIdentity(err error) error {
-	if answer, ok := errors.AsType[*oauth.Error](err); ok && answer.Refused() {
-		return withHint(err, "check what you typed; DTZ_IDENTITY_URL chooses another identity service")
+// explainIdentity says which identity service would not take what a person has
+// just given it, and adds the remedy where it was refused.
+func (sys system) explainIdentity(err error, identity string) error {
+	answer, ok := errors.AsType[*oauth.Error](err)
+	if !ok {
+		return err
 	}
-	return err
+	told := *answer
+	told.Op += at(identity)
+	switch {
+	case !told.Refused():
+		return &told
+	case identity != platform.IdentityURL && sys.getenv("DTZ_IDENTITY_URL") != "":
+		return withHint(&told, "check what you typed, and DTZ_IDENTITY_URL, which chose this identity service")
+	case identity != platform.IdentityURL:
+		return withHint(&told, "check what you typed; a login before chose this identity service, and DTZ_IDENTITY_URL chooses another")
+	}
+	return withHint(&told, "check what you typed; DTZ_IDENTITY_URL chooses another identity service")
+}
+
+// at says at which identity service, with a space before it, unless it is the
+// platform's: nobody is to give his password to another unawares.
+func at(identity string) string {
+	if identity == platform.IdentityURL {
+		return ""
+	}
+	u, err := url.Parse(identity)
+	if err != nil {
+		return " at " + oauth.Clean(identity)
+	}
+	return " at " + u.Host
 }
 
 func hintOfIdentity(answer *oauth.Error) string {

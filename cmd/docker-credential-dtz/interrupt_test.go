@@ -28,9 +28,9 @@ func TestPasswordIsNotShown(t *testing.T) {
 			t.Parallel()
 			p := newPlace(t)
 			term := startInTerminal(t, p.env, loginOwn...)
-			term.waitFor("DTZ user name: ", true)
+			term.waitFor("DTZ user name at 127.0.0.1:", true)
 			term.write(testUser + "\n")
-			term.waitFor("Password (not shown): ", false)
+			term.waitFor("Password at 127.0.0.1:", false)
 			term.write(tt.keys)
 			term.waitFor("Logged in", true)
 			if code := term.exitCode(); code != exitOK {
@@ -58,8 +58,8 @@ func TestSecretsForStandardInputAreAskedFor(t *testing.T) {
 		flags          []string
 		prompt, secret string
 	}{
-		{[]string{"--username", testUser, "--password-stdin"}, "Password (not shown): ", testPassword},
-		{[]string{"--api-key-stdin", "--quiet"}, "API key (not shown): ", key},
+		{[]string{"--username", testUser, "--password-stdin"}, "Password at 127.0.0.1:", testPassword},
+		{[]string{"--api-key-stdin", "--quiet"}, "API key at 127.0.0.1:", key},
 	} {
 		term := startInTerminal(t, p.env, append(loginOwn, tt.flags...)...)
 		term.waitFor(tt.prompt, false)
@@ -84,9 +84,9 @@ func TestLoginInFrontOfAPipe(t *testing.T) {
 	var stdout bytes.Buffer
 	cmd.Env, cmd.Stdout = p.env, &stdout
 	term := startCommandInTerminal(t, cmd)
-	term.waitFor("DTZ user name: ", true)
+	term.waitFor("DTZ user name at 127.0.0.1:", true)
 	term.write(testUser + "\n")
-	term.waitFor("Password (not shown): ", false)
+	term.waitFor("Password at 127.0.0.1:", false)
 	term.write(testPassword + "\r")
 	if code := term.exitCode(); code != exitOK || stdout.Len() != 0 {
 		t.Errorf("exit code %d, standard output %q: %s", code, &stdout, term.screen())
@@ -106,11 +106,11 @@ func TestNoAnswer(t *testing.T) {
 		keys   string
 		want   string
 	}{
-		{nil, "DTZ user name: ", true, "\x04", "reading the user name: no answer was given\r\nhint: "},
-		{nil, "DTZ user name: ", true, "\n", "reading the user name: no answer was given\r\nhint: "},
-		{[]string{"--username", testUser}, "Password (not shown): ", false, "\x04", "reading the password: no answer was given\r\nhint: "},
-		{[]string{"--username", testUser}, "Password (not shown): ", false, "\r", "reading the password: no answer was given\r\nhint: "},
-		{[]string{"--api-key-stdin"}, "API key (not shown): ", false, "\x04", "reading the API key: no answer was given\r\nhint: "},
+		{nil, "DTZ user name at 127.0.0.1:", true, "\x04", "reading the user name: no answer was given\r\nhint: "},
+		{nil, "DTZ user name at 127.0.0.1:", true, "\n", "reading the user name: no answer was given\r\nhint: "},
+		{[]string{"--username", testUser}, "Password at 127.0.0.1:", false, "\x04", "reading the password: no answer was given\r\nhint: "},
+		{[]string{"--username", testUser}, "Password at 127.0.0.1:", false, "\r", "reading the password: no answer was given\r\nhint: "},
+		{[]string{"--api-key-stdin"}, "API key at 127.0.0.1:", false, "\x04", "reading the API key: no answer was given\r\nhint: "},
 		{[]string{"--registry", "127.0.0.1:5001", "--yes=false"}, "[y/N] ", true, "\x04", "is not served; nothing was changed\r\nhint: "},
 	} {
 		term := startInTerminal(t, p.env, append(loginOwn, tt.flags...)...)
@@ -145,12 +145,12 @@ func TestInterruptRestoresTheTerminal(t *testing.T) {
 		echo     bool
 		by       string
 	}{
-		{name: "Ctrl-C at the user name", shows: "DTZ user name: ", echo: true, by: ctrlC},
-		{name: "SIGTERM at the user name", shows: "DTZ user name: ", echo: true, by: sigterm},
-		{name: "Ctrl-C at the password", flags: user, shows: "Password (not shown): ", by: ctrlC},
-		{name: `Ctrl-\ at the password`, flags: user, shows: "Password (not shown): ", by: ctrlBackslash},
-		{name: "SIGTERM at the password", flags: user, shows: "Password (not shown): ", by: sigterm},
-		{name: "Ctrl-C at the API key", flags: []string{"--api-key-stdin"}, shows: "API key (not shown): ", by: ctrlC},
+		{name: "Ctrl-C at the user name", shows: "DTZ user name at 127.0.0.1:", echo: true, by: ctrlC},
+		{name: "SIGTERM at the user name", shows: "DTZ user name at 127.0.0.1:", echo: true, by: sigterm},
+		{name: "Ctrl-C at the password", flags: user, shows: "Password at 127.0.0.1:", by: ctrlC},
+		{name: `Ctrl-\ at the password`, flags: user, shows: "Password at 127.0.0.1:", by: ctrlBackslash},
+		{name: "SIGTERM at the password", flags: user, shows: "Password at 127.0.0.1:", by: sigterm},
+		{name: "Ctrl-C at the API key", flags: []string{"--api-key-stdin"}, shows: "API key at 127.0.0.1:", by: ctrlC},
 		{name: "Ctrl-C at a question", flags: []string{"--yes=false"}, shows: "[y/N] ", echo: true, by: ctrlC},
 		{name: "Ctrl-C while the identity service is waited for", env: silentService, flags: user, password: "x\r", shows: "Waiting for the identity service", echo: true, by: ctrlC},
 		{name: "SIGTERM while the identity service is waited for", env: silentService, flags: user, password: "x\r", shows: "Waiting for the identity service", echo: true, by: sigterm},
@@ -168,7 +168,7 @@ func TestInterruptRestoresTheTerminal(t *testing.T) {
 			}
 			term := startInTerminal(t, p.env, append(loginOwn, tt.flags...)...)
 			if tt.password != "" {
-				term.waitFor("Password (not shown): ", false)
+				term.waitFor("Password at 127.0.0.1:", false)
 				term.write(tt.password)
 			}
 			term.waitFor(tt.shows, tt.echo)

@@ -232,25 +232,25 @@ type made struct {
 func (sys system) authenticate(ctx context.Context, client *oauth.Client, o loginOptions) (made, error) {
 	nothing := func() error { return nil }
 	if o.apiKeyStdin {
-		key, err := sys.readSecret(ctx, "API key")
+		key, err := sys.readSecret(ctx, "API key", at(client.BaseURL))
 		if err != nil {
 			return made{}, err
 		}
 		defer sys.waitBriefly(ctx, waitingForIdentity)()
 		got, err := client.APIKey(ctx, key, o.context)
 		if err != nil {
-			return made{}, explainIdentity(err)
+			return made{}, sys.explainIdentity(err, client.BaseURL)
 		}
 		return made{login: session.FromKey(store.APIKey, "", key, "", got), undo: nothing}, nil
 	}
-	username, password, err := sys.askPassword(ctx, o)
+	username, password, err := sys.askPassword(ctx, o, at(client.BaseURL))
 	if err != nil {
 		return made{}, err
 	}
 	defer sys.waitBriefly(ctx, waitingForIdentity)()
 	got, err := client.Password(ctx, username, password)
 	if err != nil {
-		return made{}, explainIdentity(err)
+		return made{}, sys.explainIdentity(err, client.BaseURL)
 	}
 	if o.context != "" && !platform.SameContext(o.context, got.Claims.Context) {
 		own := got.Claims
@@ -318,14 +318,14 @@ func (sys system) keepKey(ctx context.Context, client *oauth.Client, username st
 	return made{login: session.FromKey(store.KeptKey, username, key, alias, proof), undo: undo}, nil
 }
 
-func (sys system) askPassword(ctx context.Context, o loginOptions) (username string, password secret.String, err error) {
+func (sys system) askPassword(ctx context.Context, o loginOptions, where string) (username string, password secret.String, err error) {
 	if o.passwordStdin {
-		password, err = sys.readSecret(ctx, "password")
+		password, err = sys.readSecret(ctx, "password", where)
 		return o.username, password, err
 	}
 	username = o.username
 	if username == "" {
-		username, err = sys.askLine(ctx, "DTZ user name: ")
+		username, err = sys.askLine(ctx, "DTZ user name"+where+": ")
 		if err == nil && username == "" {
 			err = errNoAnswer
 		}
@@ -333,7 +333,7 @@ func (sys system) askPassword(ctx context.Context, o loginOptions) (username str
 			return "", "", fmt.Errorf("reading the user name: %w", err)
 		}
 	}
-	password, err = sys.askSecret(ctx, "Password (not shown): ")
+	password, err = sys.askSecret(ctx, "Password"+where+" (not shown): ")
 	if err == nil && password == "" {
 		err = errNoAnswer
 	}

@@ -174,13 +174,13 @@ const maxSecret = 64 << 10
 var errTooLong = errors.New("it is too long")
 
 // readSecret reads a password or key from standard input: one line, its line
-// break cut. A person at a terminal is asked for it.
-func (sys system) readSecret(ctx context.Context, what string) (secret.String, error) {
+// break cut. A person at a terminal is asked for it, and told where it goes.
+func (sys system) readSecret(ctx context.Context, what, where string) (secret.String, error) {
 	var text string
 	var err error
 	if sys.interactive() {
 		var typed secret.String
-		typed, err = sys.askSecret(ctx, strings.ToUpper(what[:1])+what[1:]+" (not shown): ")
+		typed, err = sys.askSecret(ctx, strings.ToUpper(what[:1])+what[1:]+where+" (not shown): ")
 		text = typed.Reveal()
 	} else {
 		done := sys.waitBriefly(ctx, "Waiting for the "+what+" on standard input")

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -57,11 +58,16 @@ func TestThreeCommandsOfREADME(t *testing.T) {
 		t.Fatalf("README installs with %q", install)
 	}
 	m.installFromCheckout(strings.Fields(install))
+	identity, err := url.Parse(dev["identity"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	where := " at " + identity.Host
 	if login := strings.Fields(commands[1]); exists(filepath.Join(bin, login[0])) {
 		screen := m.atTerminal(append([]string{filepath.Join(bin, login[0])}, login[1:]...), []typed{
 			{"Do you trust it? [y/N] ", "y", false}, // a registry that is not the platform's
-			{"DTZ user name: ", dev["user"], false},
-			{"Password (not shown): ", dev["password"], true},
+			{"DTZ user name" + where + ": ", dev["user"], false},
+			{"Password" + where + " (not shown): ", dev["password"], true},
 		})
 		if strings.Contains(screen, dev["password"]) {
 			t.Error("the terminal shows the password")
