@@ -44,6 +44,9 @@ func (o webOptions) check() error {
 	if o.redirectPort < 0 || o.redirectPort > 65535 {
 		return usagef("--redirect-port %d is no port: they go from 1 to 65535", o.redirectPort)
 	}
+	if o.redirectPort == 80 { // the redirect would come to another host than the one listened for
+		return usagef("--redirect-port 80 cannot be told from none: browsers leave it out")
+	}
 	return nil
 }
 
