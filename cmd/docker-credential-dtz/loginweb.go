@@ -45,7 +45,7 @@ func (o webOptions) check() error {
 		return usagef("--redirect-port %d is no port: they go from 1 to 65535", o.redirectPort)
 	}
 	if o.redirectPort == 80 { // the redirect would come to another host than the one listened for
-		return usagef("--redirect-port 80 cannot be told from none: browsers leave it out")
+		return usagef("--redirect-port 80 does not work: browsers leave that port out of the address")
 	}
 	return nil
 }
@@ -207,7 +207,7 @@ func (sys system) askRedirect(ctx context.Context, b *oauth.BrowserLogin) (done 
 		if err == nil {
 			return true
 		}
-		sys.say("Not that: %v. Wanted is one that begins with %s?", err, b.RedirectURI)
+		sys.say("Not that: %v. Wanted is one that begins with %s", err, b.RedirectURI)
 	}
 }
 
@@ -224,7 +224,26 @@ func (sys system) hasBrowser() bool {
 	case "darwin", "windows":
 		return true
 	}
-	return sys.getenv("DISPLAY") != "" || sys.getenv("WAYLAND_DISPLAY") != "" || sys.getenv("WSL_DISTRO_NAME") != ""
+	return sys.getenv("DISPLAY") != "" || sys.getenv("WAYLAND_DISPLAY") != "" || sys.inWSL()
+}
+
+// opener is the command that opens an address, which goes behind it. nil: it is
+// left to what the system has for that.
+func (sys system) opener() []string {
+	if program := sys.chosenBrowser(); program != "" {
+		return []string{program}
+	}
+	if !sys.inWSL() {
+		return nil
+	}
+	// Before xdg-open, which is often there without any browser of Linux'. No
+	// shell reads the address: cmd.exe would take its & for its own.
+	for _, command := range [][]string{{"wslview"}, {"rundll32.exe", "url.dll,FileProtocolHandler"}} {
+		if path, err := exec.LookPath(command[0]); err == nil {
+			return append([]string{path}, command[1:]...)
+		}
+	}
+	return nil
 }
 
 // chosenBrowser is the first program of BROWSER that is there and needs no
@@ -253,8 +272,8 @@ func (sys system) openBrowser(url string) error {
 		return err
 	}
 	defer null.Close()
-	if program := sys.chosenBrowser(); program != "" {
-		cmd := exec.Command(program, url)
+	if opener := sys.opener(); opener != nil {
+		cmd := exec.Command(opener[0], append(opener[1:], url)...)
 		cmd.Stdout, cmd.Stderr = null, null
 		return cmd.Run()
 	}
