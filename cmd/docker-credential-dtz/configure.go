@@ -102,13 +102,17 @@ func (sys system) configure(ctx context.Context, o configureOptions) error {
 		sys.say("%s asks %s for %s. Log in there: %s login", t.who, windowsProgram, join(addresses), windowsProgram)
 		return nil
 	}
-	unserved := slices.DeleteFunc(slices.Clone(addresses), s.IsBound)
-	place, err := s.Pick(o.profile)
-	if none, ok := errors.AsType[*session.Error](err); ok && none.Outcome == session.NotLoggedIn {
-		place, err = s.NewPlace(o.profile, "", unserved)
-	}
-	if err != nil {
-		return fmt.Errorf("configuring %s: %w", t.who, err)
+	// The platform's registry has an identity service of its own.
+	unserved := slices.DeleteFunc(slices.Clone(addresses), func(a config.Address) bool { return a.IsPlatform() || s.IsBound(a) })
+	place := config.Login{Profile: o.profile}
+	if len(unserved) > 0 {
+		place, err = s.Pick(o.profile)
+		if none, ok := errors.AsType[*session.Error](err); ok && none.Outcome == session.NotLoggedIn {
+			place, err = s.NewPlace(o.profile, "", unserved)
+		}
+		if err != nil {
+			return fmt.Errorf("configuring %s: %w", t.who, err)
+		}
 	}
 	if !o.dryRun {
 		if err := sys.agree(ctx, s, place, unserved, o.yes); err != nil {

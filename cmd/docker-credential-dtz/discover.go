@@ -94,8 +94,11 @@ func (sys system) statsOf(ctx context.Context, s *session.Session, conf *config.
 	if own.HasPort() { // without a port it is the address of every context
 		f.binding.Context = claims.Context
 	}
-	if have, bound := conf.Bindings[own]; own == address || bound && !serves(have, f.binding) {
-		return nil, nil // or somebody has chosen another login or context for it
+	if own == address || own.IsPlatform() && conf.IdentityOf(own) != b.Identity {
+		return nil, nil
+	}
+	if have, bound := conf.Bindings[own]; bound && !serves(have, f.binding) {
+		return nil, nil // somebody has chosen another login or context for it
 	}
 	return f, nil
 }

@@ -241,6 +241,16 @@ func (c *Config) Lookup(address Address) (Binding, bool) {
 	return b, found
 }
 
+// IdentityOf is the identity service that address belongs to: the one it is
+// bound to or, for the platform's registry, the platform's. Empty means none.
+func (c *Config) IdentityOf(address Address) string {
+	b, bound := c.Lookup(address)
+	if !bound && address.IsPlatform() {
+		return platform.IdentityURL
+	}
+	return b.Identity
+}
+
 // NamedBy is who has named what the registry at address names: the address that
 // somebody has asked for, at the beginning of however long a chain.
 func (c *Config) NamedBy(address Address) Address {
@@ -289,13 +299,18 @@ func (c *Config) Served(identity, profile string) []Address {
 }
 
 // Bind binds the address to the login of identity and profile for configure, if
-// it has no binding. A keyFile that is not empty serves it before any login.
+// it has no binding. The platform's registry goes to no other identity service
+// than its own: a password that is meant for one would reach the other. A
+// keyFile that is not empty serves the address before any login.
 func (c *Config) Bind(address Address, identity, profile, keyFile string) {
 	b, bound := c.Lookup(address)
 	if !bound {
 		b = Binding{Identity: identity, Profile: profile}
+		if address.IsPlatform() {
+			b.Identity = platform.IdentityURL
+		}
 	}
-	if bound && keyFile == "" {
+	if bound && keyFile == "" || b.Identity == "" {
 		return
 	}
 	if _, own := c.Bindings[address]; !own {

@@ -122,6 +122,37 @@ func TestUnbindTakesBackWhatBindMade(t *testing.T) {
 	}
 }
 
+// A password for the platform would reach the other identity service.
+func TestBindLeavesThePlatformsRegistryWhereItBelongs(t *testing.T) {
+	const test, platforms = "https://test.example", "https://identity.dtz.rocks/api/2021-02-21"
+	tests := []struct {
+		name    string
+		bound   map[Address]Binding
+		address Address
+		want    string // identity service
+	}{
+		{"nothing bound", nil, "cr.dtz.rocks", platforms},
+		{"nothing bound, and a port", nil, "cr.dtz.rocks:3215", platforms},
+		{"another port bound elsewhere", map[Address]Binding{"cr.dtz.rocks:3214": {Identity: test, Profile: "p"}}, "cr.dtz.rocks:3215", platforms},
+		{"bound elsewhere by a login", map[Address]Binding{"cr.dtz.rocks": {Identity: test, Profile: "p"}}, "cr.dtz.rocks", test},
+		{"a port, its host bound elsewhere by a login", map[Address]Binding{"cr.dtz.rocks": {Identity: test, Profile: "p"}}, "cr.dtz.rocks:3215", test},
+		{"another registry", nil, "registry.example", test},
+	}
+	for _, tt := range tests {
+		for _, keyFile := range []string{"", "/run/key"} {
+			c := &Config{Bindings: map[Address]Binding{}}
+			maps.Copy(c.Bindings, tt.bound)
+			if got := c.IdentityOf(tt.address); tt.address.IsPlatform() && got != tt.want {
+				t.Errorf("%s: IdentityOf(%s) = %q, want %q", tt.name, tt.address, got, tt.want)
+			}
+			c.Bind(tt.address, test, "p", keyFile)
+			if b, _ := c.Lookup(tt.address); b.Identity != tt.want || b.Profile != "p" {
+				t.Errorf("%s, key file %q: bound as %+v, want %s", tt.name, keyFile, b, tt.want)
+			}
+		}
+	}
+}
+
 func TestPreviewIsWhatUpdateWrites(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "config.json")
 	nothing := func(*Config) error { return nil }

@@ -175,6 +175,15 @@ func (s *Session) useContext(ctx context.Context, place config.Login, contextID 
 	if !found {
 		return nil, fromStore(store.ErrNotFound)
 	}
+	for _, address := range addresses {
+		if identity := conf.IdentityOf(address); address.IsPlatform() && identity != place.Identity {
+			return nil, &Error{
+				Outcome: Misconfigured,
+				What:    fmt.Sprintf("%s belongs to %s, and profile %s is logged in at %s", address, identity, place.Profile, place.Identity),
+				Remedy:  Run(loginCommand(address, "")),
+			}
+		}
+	}
 	l, err := s.open(place)
 	if err != nil {
 		return nil, err
