@@ -5,12 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/rogpeppe/go-internal/diff"
 
@@ -45,7 +48,7 @@ func (sys system) target(podman bool) (target, error) {
 		t.Path = dockerconfig.Path(sys.getenv, home)
 	}
 	if t.Path == "" {
-		return target{}, withHint(fmt.Errorf("configuring %s: neither %s nor %s is set", t.who, homeVariable(), elsewhere),
+		return target{}, withHint(fmt.Errorf("%s: neither %s nor %s is set", t.who, homeVariable(), elsewhere),
 			"set %s", homeVariable())
 	}
 	sys.trace("%s's configuration is %s", t.who, t.Path)
@@ -56,20 +59,27 @@ func (sys system) target(podman bool) (target, error) {
 type change struct {
 	target target
 	edit   dockerconfig.Edit
-	bind   func(*config.Config)
-	dryRun bool
+	// bind changes the bindings for what is done to the file. It may be called
+	// more than once.
+	bind    func(c *config.Config, done dockerconfig.Change)
+	removes bool   // entries of ours
+	byHand  string // does the same to the file, for people
+	dryRun  bool
 }
 
-// carryOut makes the change or, in a dry run, prints it. Nothing is written if
-// either half of it cannot be.
+// carryOut makes the change or, in a dry run, prints it. Whatever fails in
+// between, nobody asks us for an address that is not bound: what is added is
+// bound first, and what is removed is unbound last.
 func (sys system) carryOut(ctx context.Context, s *session.Session, c change) (dockerconfig.Change, error) {
 	plan, err := c.target.Preview(c.edit)
 	if err != nil {
-		return plan, err
+		return plan, explainFile(err, c)
 	}
-	bind := func(conf *config.Config) error { c.bind(conf); return nil }
-	withOrigin := func(conf *config.Config) error { c.bind(conf); noteOrigin(conf, c.target.Path, plan); return nil }
-	before, after, err := config.Preview(s.ConfigPath, withOrigin)
+	before, after, err := config.Preview(s.ConfigPath, func(conf *config.Config) error {
+		c.bind(conf, plan)
+		noteOrigin(conf, c.target.Path, plan)
+		return nil
+	})
 	if err != nil {
 		return plan, err
 	}
@@ -81,39 +91,84 @@ func (sys system) carryOut(ctx context.Context, s *session.Session, c change) (d
 		}
 		return plan, nil
 	}
-	if !bytes.Equal(before, after) {
-		if err := config.Update(ctx, s.ConfigPath, withOrigin); err != nil {
-			if before, after, _ := config.Preview(s.ConfigPath, bind); !bytes.Equal(before, after) {
-				return plan, err
-			}
-			// A pipeline without a home has no place for what unconfigure would
-			// want to know, and needs none.
-			sys.trace("what %s held before is not remembered: %v", c.target.Path, err)
-		} else {
-			sys.trace("wrote %s", s.ConfigPath)
+	if !c.removes {
+		if err := sys.rebind(ctx, s, func(conf *config.Config) { c.bind(conf, plan) }); err != nil {
+			return plan, err
 		}
 	}
 	done, err := c.target.Apply(c.edit)
-	if err == nil && len(done.Entries) > 0 {
+	if err != nil {
+		return done, explainFile(err, c)
+	}
+	if len(done.Entries) > 0 {
 		sys.trace("wrote %s", c.target.Path)
 	}
-	return done, err
+	if c.removes {
+		err := sys.rebind(ctx, s, func(conf *config.Config) {
+			c.bind(conf, done)
+			noteOrigin(conf, c.target.Path, done)
+		})
+		return done, err
+	}
+	if err := sys.rebind(ctx, s, func(conf *config.Config) { noteOrigin(conf, c.target.Path, done) }); err != nil {
+		// A pipeline without a home has no place for what unconfigure would want
+		// to know, and needs none.
+		sys.trace("what %s held before is not remembered: %v", c.target.Path, err)
+	}
+	return done, nil
 }
 
-// noteOrigin keeps what unconfigure has to know of a file: what it held before
-// the first entry of ours, until there is none any more.
-func noteOrigin(c *config.Config, path string, plan dockerconfig.Change) {
+// rebind changes our own file. Where that changes nothing, it need not be there,
+// nor can be written.
+func (sys system) rebind(ctx context.Context, s *session.Session, change func(*config.Config)) error {
+	whole := func(conf *config.Config) error { change(conf); return nil }
+	before, after, err := config.Preview(s.ConfigPath, whole)
+	if err != nil || bytes.Equal(before, after) {
+		return err
+	}
+	if err := config.Update(ctx, s.ConfigPath, whole); err != nil {
+		return err
+	}
+	sys.trace("wrote %s", s.ConfigPath)
+	return nil
+}
+
+// explainFile adds what can be done about a file that cannot be read, edited or
+// written.
+func explainFile(err error, c change) error {
+	switch {
+	case errors.As(err, new(*dockerconfig.ConflictError)):
+		return err
+	case errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS):
+		return withHint(err, "make it writable, or %s by hand", c.byHand)
+	case errors.Is(err, dockerconfig.ErrChanged):
+		return withHint(err, "try again when that program is done")
+	case errors.As(err, new(syscall.Errno)) && !errors.Is(err, syscall.ENOTDIR): // a full disk, say
+		return err
+	}
+	return withHint(err, "mend or replace %s: it has to be a file with an object in plain JSON", c.target.Path)
+}
+
+// noteOrigin keeps what unconfigure has to know of a file while there is an
+// entry of ours in it: that there is, and what stood in the first one's place.
+func noteOrigin(c *config.Config, path string, done dockerconfig.Change) {
 	path, err := filepath.Abs(path)
-	if err != nil || len(plan.Entries) == 0 {
+	if err != nil {
 		return
 	}
-	if plan.Origin != (dockerconfig.Origin{}) {
+	// A pipeline may have a folder of its own each time.
+	maps.DeleteFunc(c.Origins, func(other string, _ config.Origin) bool {
+		_, err := os.Stat(other)
+		return other != path && errors.Is(err, fs.ErrNotExist)
+	})
+	switch {
+	case !hasOurs(done.Helpers):
+		delete(c.Origins, path)
+	case !hasOurs(done.HelpersBefore()):
 		if c.Origins == nil {
 			c.Origins = map[string]config.Origin{}
 		}
-		c.Origins[path] = config.Origin{Missing: string(plan.Origin.Missing), Text: plan.Origin.Text}
-	} else if !hasOurs(plan.Helpers) {
-		delete(c.Origins, path)
+		c.Origins[path] = config.Origin{Missing: string(done.Origin.Missing), Text: done.Origin.Text}
 	}
 }
 
@@ -128,13 +183,13 @@ func hasOurs(helpers map[string]string) bool {
 
 // originOf is what the file held before the first entry of ours, as far as that
 // is known.
-func originOf(c *config.Config, path string) dockerconfig.Origin {
+func originOf(c *config.Config, path string) (origin dockerconfig.Origin, known bool) {
 	path, err := filepath.Abs(path)
 	if err != nil {
-		return dockerconfig.Origin{}
+		return dockerconfig.Origin{}, false
 	}
-	o := c.Origins[path]
-	return dockerconfig.Origin{Missing: dockerconfig.Missing(o.Missing), Text: o.Text}
+	o, known := c.Origins[path]
+	return dockerconfig.Origin{Missing: dockerconfig.Missing(o.Missing), Text: o.Text}, known
 }
 
 // printDiff prints how a file would change, in the unified format, and reports

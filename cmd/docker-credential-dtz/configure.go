@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -63,7 +61,7 @@ whose environment is not yours: the registries are then served with that key.`,
 	f.StringVar(&o.apiKeyFile, "api-key-file", "", "`path` of a file with an API key that serves the registries")
 	f.BoolVarP(&o.yes, "yes", "y", false, "do not ask: serve other registries than "+platform.RegistryHost+", replace other helpers' entries")
 	f.BoolVar(&o.podman, "podman", false, "set up podman, buildah and skopeo instead of Docker")
-	f.BoolVarP(&o.dryRun, "dry-run", "n", false, "print what would change, and change nothing")
+	f.BoolVarP(&o.dryRun, "dry-run", "n", false, "print what would change, and change nothing; asks the registries that are served, which may renew a token")
 	f.BoolVar(&o.windows, "windows", false, "in WSL: use "+windowsProgram+", whose login lies in Windows' keychain")
 	completeNothing(cmd, "registry", "profile")
 	return cmd
@@ -85,7 +83,7 @@ func (sys system) configure(ctx context.Context, o configureOptions) error {
 	}
 	t, err := sys.target(o.podman)
 	if err != nil {
-		return err
+		return fmt.Errorf("configuring %w", err)
 	}
 	helper, err := sys.chooseHelper(ctx, s, t, addresses, o)
 	if err != nil {
@@ -139,8 +137,8 @@ func (sys system) configure(ctx context.Context, o configureOptions) error {
 		}
 	}
 	w.ask = slices.DeleteFunc(slices.Clone(addresses), func(address config.Address) bool {
-		// Nobody has agreed yet that it may have a token.
-		return o.dryRun && !o.yes && !address.IsPlatform() && slices.Contains(unserved, address)
+		// A dry run sends a token to nobody who has had none.
+		return o.dryRun && slices.Contains(unserved, address)
 	})
 	if _, err := sys.wire(ctx, s, w); err != nil || o.dryRun {
 		return err
@@ -157,7 +155,7 @@ func (sys system) configure(ctx context.Context, o configureOptions) error {
 func (sys system) configureDocker(ctx context.Context, s *session.Session, addresses []config.Address) (added []config.Address, err error) {
 	t, err := sys.target(false)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("configuring %w", err)
 	}
 	return sys.wire(ctx, s, wiring{target: t, helper: helperName, addresses: addresses, ask: addresses})
 }
@@ -197,7 +195,7 @@ func (sys system) wire(ctx context.Context, s *session.Session, w wiring) (added
 		edit: dockerconfig.Add(texts(addresses), w.helper, func(helper string) bool {
 			return w.replace || slices.Contains(ourHelpers, helper)
 		}),
-		bind: func(c *config.Config) {
+		bind: func(c *config.Config, _ dockerconfig.Change) {
 			if w.bind != nil {
 				w.bind(c)
 			}
@@ -207,6 +205,7 @@ func (sys system) wire(ctx context.Context, s *session.Session, w wiring) (added
 				}
 			}
 		},
+		byHand: fmt.Sprintf(`put "credHelpers": {%q: %q} into %s`, addresses[0], w.helper, w.target.Path),
 		dryRun: w.dryRun,
 	})
 	if conflict, ok := errors.AsType[*dockerconfig.ConflictError](err); ok {
@@ -218,7 +217,7 @@ func (sys system) wire(ctx context.Context, s *session.Session, w wiring) (added
 			fmt.Sprintf("%s configure%s --registry %s --yes", program, podman, conflict.Address))
 	}
 	if err != nil {
-		return nil, explainFile(fmt.Errorf("configuring %s: %w", w.target.who, err), w.target, fmt.Sprintf(`"credHelpers": {%q: %q}`, addresses[0], w.helper))
+		return nil, fmt.Errorf("configuring %s: %w", w.target.who, err)
 	}
 	if w.dryRun {
 		return nil, nil
@@ -237,14 +236,6 @@ func (sys system) wire(ctx context.Context, s *session.Session, w wiring) (added
 	sys.warnIfShadowed(w.target, addresses)
 	sys.warnUnlessOnPath(w.helper)
 	return added, nil
-}
-
-// explainFile adds what can be done about a file that cannot be written.
-func explainFile(err error, t target, entry string) error {
-	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
-		return withHint(err, "make it writable, or put %s into %s by hand", entry, t.Path)
-	}
-	return err
 }
 
 func texts(addresses []config.Address) []string {

@@ -130,7 +130,7 @@ func requestedImage(data []byte) (string, error) {
 	// kubelet's own decoder does not. A map knows the exact name only.
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(data, &fields); err != nil {
-		return "", errors.New("standard input holds no request of the kubelet, which is a JSON object")
+		return "", errors.New("standard input holds no request of the kubelet, which is a JSON object; docs/kubelet.md has one to try by hand")
 	}
 	text := func(name string) (value string) {
 		_ = json.Unmarshal(fields[name], &value) // what is no text counts as missing

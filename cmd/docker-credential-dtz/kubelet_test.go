@@ -123,11 +123,11 @@ func TestKubeletRefusesWhatIsNoRequest(t *testing.T) {
 		input io.Reader
 		want  string // on standard error, behind the program's name
 	}{
-		{"nothing", strings.NewReader(""), "standard input holds no request of the kubelet, which is a JSON object"},
+		{"nothing", strings.NewReader(""), "standard input holds no request of the kubelet, which is a JSON object; docs/kubelet.md has one to try by hand"},
 		{"null", strings.NewReader("null"), `the request on standard input is of kind "" and not CredentialProviderRequest`},
-		{"a list", strings.NewReader("[]"), "standard input holds no request of the kubelet, which is a JSON object"},
-		{"more behind it", io.MultiReader(request(`"image":"cr.dtz.rocks/app"`), strings.NewReader("{}")), "standard input holds no request of the kubelet, which is a JSON object"},
-		{"half of it", strings.NewReader(`{"serviceAccountToken":"` + canary), "standard input holds no request of the kubelet, which is a JSON object"},
+		{"a list", strings.NewReader("[]"), "standard input holds no request of the kubelet, which is a JSON object; docs/kubelet.md has one to try by hand"},
+		{"more behind it", io.MultiReader(request(`"image":"cr.dtz.rocks/app"`), strings.NewReader("{}")), "standard input holds no request of the kubelet, which is a JSON object; docs/kubelet.md has one to try by hand"},
+		{"half of it", strings.NewReader(`{"serviceAccountToken":"` + canary), "standard input holds no request of the kubelet, which is a JSON object; docs/kubelet.md has one to try by hand"},
 		{"no image", request(`"serviceAccountToken":"` + canary + `"`), "the kubelet's request names no image"},
 		{"an image that is a number", request(`"image":1`), "the kubelet's request names no image"},
 		{"an image of other case", request(`"Image":"cr.dtz.rocks/app"`), "the kubelet's request names no image"},

@@ -4,12 +4,16 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
+	"runtime"
 	"slices"
 
 	"github.com/spf13/cobra"
 
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/config"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/dockerconfig"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/platform"
 )
 
 type unconfigureOptions struct {
@@ -26,8 +30,9 @@ func (sys system) newUnconfigure() *cobra.Command {
 		Long: `Remove this helper from credHelpers of Docker's config.json, for the registries
 named or, without --registry, wherever it stands, and take back what configure
 recorded for them: the path of an API key, an address that it added. A file that
-configure made goes again if nothing else is in it. Logins stay; logout ends
-them.`,
+configure made goes again if nothing else is in it. What a registry had named is
+taken out with it. What another file still asks for stays served. Logins stay;
+logout ends them.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return sys.unconfigure(cmd.Context(), o) },
 	}
@@ -46,36 +51,36 @@ func (sys system) unconfigure(ctx context.Context, o unconfigureOptions) error {
 	}
 	t, err := sys.target(o.podman)
 	if err != nil {
-		return err
+		return fmt.Errorf("unconfiguring %w", err)
 	}
 	s := sys.session(patienceForPeople)
 	conf, err := config.Load(s.ConfigPath)
 	if err != nil {
-		return fmt.Errorf("configuring %s: %w", t.who, err)
+		return fmt.Errorf("unconfiguring %s: %w", t.who, err)
 	}
-	needed := sys.neededElsewhere(!o.podman)
-	unbind := func(c *config.Config) (were map[config.Address]config.Binding) {
-		were = map[config.Address]config.Binding{}
-		for address := range c.Bindings {
-			if (len(addresses) == 0 || slices.Contains(addresses, address)) && !needed(address) {
-				were[address] = c.Unbind(address)
-			}
+	for _, address := range slices.Sorted(maps.Keys(conf.Bindings)) {
+		if by := conf.Bindings[address].NamedBy; slices.Contains(addresses, by) && !slices.Contains(addresses, address) {
+			addresses = append(addresses, address)
 		}
-		return were
 	}
+	origin, _ := originOf(conf, t.Path)
+	var were map[config.Address]config.Binding
 	done, err := sys.carryOut(ctx, s, change{
 		target: t,
-		edit:   dockerconfig.Remove(texts(addresses), originOf(conf, t.Path), ourHelpers...),
-		bind:   func(c *config.Config) { unbind(c) },
-		dryRun: o.dryRun,
+		edit:   dockerconfig.Remove(texts(addresses), origin, ourHelpers...),
+		bind: func(c *config.Config, done dockerconfig.Change) {
+			were = sys.unbind(c, t, addresses, done)
+		},
+		removes: true,
+		byHand:  "take this helper's entries out of " + t.Path,
+		dryRun:  o.dryRun,
 	})
 	if err != nil {
-		return explainFile(fmt.Errorf("configuring %s: %w", t.who, err), t, "nothing of this helper's")
+		return fmt.Errorf("unconfiguring %s: %w", t.who, err)
 	}
 	if o.dryRun {
 		return nil
 	}
-	were := unbind(conf)
 	if len(done.Entries) == 0 {
 		also := ""
 		if !slices.ContainsFunc(slices.Collect(maps.Values(were)), madeByConfigure) {
@@ -107,13 +112,60 @@ func (sys system) unconfigure(ctx context.Context, o unconfigureOptions) error {
 
 func madeByConfigure(b config.Binding) bool { return b.ByConfigure || b.APIKeyFile != "" }
 
-// neededElsewhere reports for which addresses the other one of Docker and podman
-// asks us, so that their bindings have to stay: all, where that cannot be read.
-func (sys system) neededElsewhere(podman bool) func(config.Address) bool {
-	t, err := sys.target(podman)
-	if err != nil {
-		return func(config.Address) bool { return false } // it has no file
+// unbind takes back what configure made of the bindings of addresses, of all if
+// there are none in the list: of those that went out of the file of t, or that
+// have not been in it since configure put entries there. What anybody still asks
+// us for stays bound.
+func (sys system) unbind(c *config.Config, t target, addresses []config.Address, done dockerconfig.Change) map[config.Address]config.Binding {
+	_, configured := originOf(c, t.Path)
+	went := func(address config.Address) bool {
+		return configured || slices.ContainsFunc(done.Entries, func(e dockerconfig.Entry) bool { return e.Address == string(address) })
 	}
-	helpers, err := t.Helpers()
-	return func(address config.Address) bool { return err != nil || helpers[string(address)] == helperName }
+	were := map[config.Address]config.Binding{}
+	asked := sys.askedFor(c, t, done.Helpers)
+	for address := range c.Bindings {
+		if (len(addresses) == 0 || slices.Contains(addresses, address)) && went(address) && !asked(address) {
+			were[address] = c.Unbind(address)
+		}
+	}
+	return were
+}
+
+// askedFor reports for which bindings somebody asks us, once the file of t has
+// helpers: it, what Docker and podman read here and without their variables, or
+// any other in which configure has put entries. All, where one cannot be read.
+func (sys system) askedFor(c *config.Config, t target, helpers map[string]string) func(config.Address) bool {
+	asked := map[config.Address]bool{}
+	note := func(helpers map[string]string) {
+		for name, helper := range helpers {
+			address, err := config.ParseAddress(name)
+			if err != nil || helper != helperName {
+				continue
+			}
+			if _, own := c.Bindings[address]; !own && address.IsPlatform() {
+				address = platform.RegistryHost // whose binding serves it
+			}
+			asked[address] = true
+		}
+	}
+	note(helpers)
+	paths := slices.Collect(maps.Keys(c.Origins))
+	for _, getenv := range []func(string) string{sys.getenv, func(string) string { return "" }} {
+		home := sys.getenv(homeVariable())
+		podmans, _ := dockerconfig.ContainersPath(getenv, home, runtime.GOOS, os.Getuid())
+		paths = append(paths, dockerconfig.Path(getenv, home), podmans)
+	}
+	here, _ := filepath.Abs(t.Path)
+	for _, path := range paths {
+		if abs, _ := filepath.Abs(path); path == "" || abs == here {
+			continue
+		}
+		helpers, err := dockerconfig.File{Path: path}.Helpers()
+		if err != nil {
+			sys.trace("nothing is unbound, because somebody may ask for it: %v", err)
+			return func(config.Address) bool { return true }
+		}
+		note(helpers)
+	}
+	return func(address config.Address) bool { return asked[address] }
 }

@@ -39,8 +39,8 @@ type Config struct {
 	Logins []Login
 	// Bindings are the addresses that are served.
 	Bindings map[Address]Binding
-	// Origins are what configure found in the files of others that it wrote to,
-	// by path, as far as unconfigure has to know.
+	// Origins are the files of others in which configure has put entries, by
+	// path, and what it found there, as far as unconfigure has to know.
 	Origins map[string]Origin
 }
 
@@ -75,10 +75,10 @@ func (b *Binding) Choose() {
 	b.ByConfigure, b.NamedBy = false, ""
 }
 
-// Origin is what was missing in a file, and what stood there instead. See
+// Origin is what was missing in a file, if anything, and what stood there instead. See
 // dockerconfig.Origin, whose words these are.
 type Origin struct {
-	Missing string `json:"missing"`
+	Missing string `json:"missing,omitempty"`
 	Text    string `json:"text,omitempty"`
 }
 

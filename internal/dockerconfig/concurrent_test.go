@@ -64,7 +64,7 @@ func TestChangedByAnother(t *testing.T) {
 				write(t, path, fmt.Sprintf(`{"n":%d}`, n), 0o600)
 			},
 			wantEdits: maxTries,
-			wantErr:   errChanged.Error(),
+			wantErr:   ErrChanged.Error(),
 			want:      fmt.Sprintf(`{"n":%d}`, maxTries),
 		},
 		{
@@ -137,7 +137,7 @@ func TestManyAtOnce(t *testing.T) {
 		}()
 	}
 	for range 8 {
-		if err := <-errs; err != nil && !errors.Is(err, errChanged) {
+		if err := <-errs; err != nil && !errors.Is(err, ErrChanged) {
 			t.Error(err)
 		}
 	}

@@ -6,6 +6,7 @@ package dockerconfig
 
 import (
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -109,6 +110,16 @@ type Change struct {
 	Helpers map[string]string
 	// Origin is of what Add found.
 	Origin Origin
+}
+
+// HelpersBefore are the file's credHelpers before the change.
+func (c Change) HelpersBefore() map[string]string {
+	before := map[string]string{}
+	maps.Copy(before, c.Helpers)
+	for _, entry := range c.Entries {
+		before[entry.Address] = entry.Before
+	}
+	return before
 }
 
 // Entry is the helper of one address, before and after a change; empty: none.

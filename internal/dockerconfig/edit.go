@@ -160,7 +160,7 @@ func Add(addresses []string, helper string, replace func(helper string) bool) Ed
 		if err != nil {
 			return Change{}, err
 		}
-		c := Change{Before: before, After: before}
+		c := Change{Before: before, After: before, Helpers: d.decoded}
 		want := map[string]string{}
 		maps.Copy(want, d.decoded)
 		for _, address := range addresses {
@@ -206,7 +206,7 @@ func Remove(addresses []string, origin Origin, helpers ...string) Edit {
 		addresses = slices.DeleteFunc(slices.Clone(addresses), func(address string) bool {
 			return !slices.Contains(helpers, d.decoded[address])
 		})
-		c := Change{Before: before, After: before}
+		c := Change{Before: before, After: before, Helpers: d.decoded}
 		want := map[string]string{}
 		maps.Copy(want, d.decoded)
 		for _, address := range addresses {
@@ -225,7 +225,7 @@ func Remove(addresses []string, origin Origin, helpers ...string) Edit {
 			return c, nil
 		}
 		if len(d.helpers.Members) == 0 && d.restore(origin) {
-			c.After = []byte(origin.Text)
+			c.After, c.Helpers = []byte(origin.Text), nil
 			if origin.Missing == MissingFile {
 				c.After = nil
 			}

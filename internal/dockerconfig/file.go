@@ -16,7 +16,9 @@ const (
 	maxLinks = 40      // symbolic links in a row, as Linux has it
 )
 
-var errChanged = errors.New("another program keeps changing it")
+// ErrChanged is what [File.Apply] ends in when others write the file all the
+// time.
+var ErrChanged = errors.New("another program keeps changing it")
 
 // content is what is found under a path.
 type content struct {
@@ -124,30 +126,30 @@ func (f File) apply(e Edit) (Change, error) {
 		switch {
 		case err == nil:
 			return c, nil
-		case !errors.Is(err, errChanged):
+		case !errors.Is(err, ErrChanged):
 			if path, ok := errors.AsType[*fs.PathError](err); ok {
 				err = path.Err // its path may be that of a temporary file
 			}
 			return Change{}, fmt.Errorf("writing %s: %w", f.Path, err)
 		}
 	}
-	return Change{}, fmt.Errorf("writing %s: %w", f.Path, errChanged)
+	return Change{}, fmt.Errorf("writing %s: %w", f.Path, ErrChanged)
 }
 
-// remove removes the file unless it is no longer as it was read: errChanged.
+// remove removes the file unless it is no longer as it was read: ErrChanged.
 func (f File) remove(old *content) error {
 	now, err := read(f.Path)
 	if err != nil {
 		return err
 	}
 	if !now.equal(old) {
-		return errChanged
+		return ErrChanged
 	}
 	return os.Remove(old.target)
 }
 
 // write replaces the file as it was read by one that holds data, with the same
-// mode and, where that is allowed, the same owner. On an error, errChanged if it
+// mode and, where that is allowed, the same owner. On an error, ErrChanged if it
 // is no longer as it was read, it stays as it is and nothing is left beside it.
 func (f File) write(old *content, data []byte) (err error) {
 	dir := filepath.Dir(old.target)
@@ -183,7 +185,7 @@ func (f File) write(old *content, data []byte) (err error) {
 		return err
 	}
 	if !now.equal(old) {
-		return errChanged
+		return ErrChanged
 	}
 	return os.Rename(tmp.Name(), old.target)
 }
