@@ -147,20 +147,26 @@ func (sys system) confirm(ctx context.Context, question string, otherwise bool) 
 	if otherwise {
 		choice = " [Y/n] "
 	}
-	answer, err := sys.askLine(ctx, question+choice)
-	if errors.Is(err, errNoAnswer) {
-		return false, nil
+	for {
+		answer, err := sys.askLine(ctx, question+choice)
+		if errors.Is(err, errNoAnswer) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		switch strings.ToLower(strings.TrimSpace(answer)) {
+		case "":
+			return otherwise, nil
+		case "y", "yes":
+			return true, nil
+		case "n", "no":
+			return false, nil
+		}
+		// It may be meant for the next question. Taken for a no, it would be
+		// followed by a password that is typed into the shell.
+		question = "Please answer y or n."
 	}
-	if err != nil {
-		return false, err
-	}
-	switch strings.ToLower(strings.TrimSpace(answer)) {
-	case "":
-		return otherwise, nil
-	case "y", "yes":
-		return true, nil
-	}
-	return false, nil
 }
 
 // cutLineBreak cuts one line break off the end.
