@@ -84,12 +84,8 @@ func completeNothing(cmd *cobra.Command, flags ...string) {
 }
 
 func (sys system) login(ctx context.Context, o loginOptions) error {
-	switch {
-	case o.passwordStdin && o.username == "":
+	if o.passwordStdin && o.username == "" {
 		return withHint(usagef("--password-stdin needs --username"), "add --username NAME")
-	case !o.passwordStdin && !o.apiKeyStdin && !o.web && !sys.interactive():
-		return withHint(usagef("nobody can be asked for a password: standard input is no terminal"),
-			"use --username NAME --password-stdin, or --api-key-stdin; a pipeline needs no login but DTZ_API_KEY")
 	}
 	if err := o.webOptions.check(); err != nil {
 		return err
@@ -100,6 +96,10 @@ func (sys system) login(ctx context.Context, o loginOptions) error {
 	addresses, err := parseRegistries(o.registries)
 	if err != nil {
 		return err
+	}
+	if !o.passwordStdin && !o.apiKeyStdin && !o.web && !sys.interactive() {
+		return withHint(usagef("nobody can be asked for a password: standard input is no terminal"),
+			"use --username NAME --password-stdin, or --api-key-stdin; a pipeline needs no login but DTZ_API_KEY")
 	}
 	if !o.noConfigure {
 		if err := sys.checkHelperOf(addresses); err != nil {
