@@ -4,12 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/config"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/oauth"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/platform"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/session"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/store"
 )
 
 func (sys system) newLogout() *cobra.Command {
@@ -39,6 +43,9 @@ func (sys system) logout(ctx context.Context, profile string, all bool) error {
 		if places, err = s.Places(); err != nil {
 			return fmt.Errorf("logging out: %w", err)
 		}
+		if len(places) == 0 {
+			sys.say("Not logged in; nothing to forget.")
+		}
 	} else {
 		place, err := s.Pick(profile)
 		var e *session.Error
@@ -50,15 +57,22 @@ func (sys system) logout(ctx context.Context, profile string, all bool) error {
 		}
 		places = []config.Login{place}
 	}
-	failed := false // each is said by itself: one must not hide the next
+	var left []config.Address // that were served until now
+	failed := false           // each is said by itself: one must not hide the next
 	for _, place := range places {
+		served := s.Served(place)
 		done := sys.waitBriefly(ctx, "Logging out")
-		err := s.SignOut(ctx, place)
+		login, err := s.SignOut(ctx, place)
 		done()
 		_, unrevoked := errors.AsType[*session.UnrevokedError](err)
 		switch {
 		case err == nil:
-			sys.say("Logged out of %s, profile %s.", place.Identity, place.Profile)
+			deleted := ""
+			if login != nil && login.Method == store.KeptKey {
+				deleted = fmt.Sprintf(" The API key %q was deleted there.", oauth.Clean(login.Alias))
+			}
+			sys.say("Logged out of %s, profile %s.%s", place.Identity, place.Profile, deleted)
+			left = append(left, served...)
 		case unrevoked:
 			failed = true
 			sys.complain(fmt.Errorf("logged out of %s here, but %w", place.Identity, err))
@@ -67,6 +81,7 @@ func (sys system) logout(ctx context.Context, profile string, all bool) error {
 			sys.complain(fmt.Errorf("logging out of %s, profile %s: %w", place.Identity, place.Profile, err))
 		}
 	}
+	sys.sayStillWired(left)
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -74,6 +89,21 @@ func (sys system) logout(ctx context.Context, profile string, all bool) error {
 		return exitError(exitFailure)
 	}
 	return nil
+}
+
+// sayStillWired says where Docker goes on asking for what nobody is logged in
+// for.
+func (sys system) sayStillWired(addresses []config.Address) {
+	wired := sys.wired()
+	addresses = slices.DeleteFunc(addresses, func(a config.Address) bool { return !wired[string(a)] })
+	if len(addresses) == 0 {
+		return
+	}
+	flags := session.RegistryFlags(addresses)
+	if flags == "" { // unconfigure would mean all
+		flags = " --registry " + platform.RegistryHost
+	}
+	sys.say("Docker still asks this helper for %s. To take that back: %s unconfigure%s", join(addresses), program, flags)
 }
 
 // nothingToForget says so, unless somebody is logged in under another name and

@@ -239,7 +239,7 @@ func (s *Session) Erase(ctx context.Context, address config.Address) (note strin
 	}
 	// The last address goes together with its login, or not at all: while the
 	// keychain is out of reach, a second try must still find what to do.
-	err = s.forget(ctx, store.Key{Identity: b.Identity, Profile: b.Profile}, func(c *config.Config) bool {
+	_, err = s.forget(ctx, store.Key{Identity: b.Identity, Profile: b.Profile}, func(c *config.Config) bool {
 		now := c.Bindings[address]
 		if now.Identity != b.Identity || now.Profile != b.Profile {
 			return false // another login serves it since a moment ago

@@ -177,19 +177,20 @@ func (e *UnrevokedError) Unwrap() error { return e.Err }
 
 // SignOut forgets the login at place, the addresses that it alone serves, and,
 // tried once, its kept key at the identity service: failing that is an
-// *UnrevokedError, with everything here forgotten all the same.
-func (s *Session) SignOut(ctx context.Context, place config.Login) error {
+// *UnrevokedError, with everything here forgotten all the same. It returns the
+// login that was there, nil if there was none to read.
+func (s *Session) SignOut(ctx context.Context, place config.Login) (*store.Login, error) {
 	return s.forget(ctx, store.Key{Identity: place.Identity, Profile: place.Profile}, func(*config.Config) bool { return true })
 }
 
 // forget ends the login if ends says so, which may change the bindings. Where
 // the login lies, and what it serves, is looked at in its turn: while that is
 // waited for, the login may move.
-func (s *Session) forget(ctx context.Context, key store.Key, ends func(*config.Config) bool) error {
+func (s *Session) forget(ctx context.Context, key store.Key, ends func(*config.Config) bool) (*store.Login, error) {
 	slot := store.LoginSlot(s.StateDir, key)
 	unlock, err := lock(ctx, slot)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer unlock()
 
@@ -219,17 +220,17 @@ func (s *Session) forget(ctx context.Context, key store.Key, ends func(*config.C
 		return nil
 	})
 	if login == nil || login.Method != store.KeptKey {
-		return err
+		return login, err
 	}
 	// Whatever came before: here nobody knows the key any more.
 	if failed := l.revoke(ctx, login); failed != nil {
 		unrevoked := &UnrevokedError{login.Alias, failed}
 		if err != nil {
-			return fmt.Errorf("%w; %w", err, unrevoked)
+			return login, fmt.Errorf("%w; %w", err, unrevoked)
 		}
-		return unrevoked
+		return login, unrevoked
 	}
-	return err
+	return login, err
 }
 
 // revoke deletes a kept key at the identity service. A key that is gone already

@@ -342,7 +342,7 @@ func TestAddressMovesFromOneLoginToAnother(t *testing.T) {
 	w.loginAs("bob", w.passwordLogin("bob"), other)
 	w.mustGet(registry, work)
 	w.mustGet(other, bobs) // alice's context has gone with her login
-	w.must(w.process().SignOut(w.ctx(), w.place("bob")))
+	w.must(w.signOut("bob"))
 	if _, err := w.get(other); outcomeOf(err) != NotOurs {
 		t.Errorf("error = %v, want NotOurs: nobody asked to give it back to alice", err)
 	}
@@ -361,7 +361,7 @@ func TestSignInAndSignOutWaitNoLongerThanTheyMay(t *testing.T) {
 	if _, err := w.process().SignIn(ctx, w.place(""), next, nil); outcomeOf(err) != Unreachable {
 		t.Errorf("SignIn = %v, want Unreachable", err)
 	}
-	if err := w.process().SignOut(ctx, w.place("")); outcomeOf(err) != Unreachable {
+	if _, err := w.process().SignOut(ctx, w.place("")); outcomeOf(err) != Unreachable {
 		t.Errorf("SignOut = %v, want Unreachable", err)
 	}
 	if w.snapshot() != before {

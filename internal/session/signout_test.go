@@ -13,6 +13,11 @@ import (
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/store"
 )
 
+func (w *world) signOut(profile string) error {
+	_, err := w.process().SignOut(w.ctx(), w.place(profile))
+	return err
+}
+
 func TestSignOut(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -28,7 +33,7 @@ func TestSignOut(t *testing.T) {
 			key := w.loginKeep(registry, other)
 			tt.prepare(w)
 			for range 2 {
-				w.must(w.process().SignOut(w.ctx(), w.place("")))
+				w.must(w.signOut(""))
 			}
 			if w.keyWorks(key) {
 				t.Error("the kept key is still valid")
@@ -63,7 +68,7 @@ func TestSignOutWithAKeyThatIsGone(t *testing.T) {
 		}
 		w.service.ServeHTTP(rw, r)
 	}})
-	w.must(w.process().SignOut(w.ctx(), w.place("")))
+	w.must(w.signOut(""))
 	w.checkForgotten()
 }
 
@@ -73,7 +78,7 @@ func TestSignOutWithTheServiceAway(t *testing.T) {
 		w := newWorld(t)
 		key := w.loginKeep(registry)
 		w.breakWith(f)
-		err := w.process().SignOut(w.ctx(), w.place(""))
+		_, err := w.process().SignOut(w.ctx(), w.place(""))
 		var unrevoked *UnrevokedError
 		if !errors.As(err, &unrevoked) || unrevoked.Alias != alias {
 			t.Errorf("%s: error = %v, want an UnrevokedError with the alias", name, err)
@@ -90,7 +95,7 @@ func TestSignOutWithBindingsThatCannotBeWritten(t *testing.T) {
 	w := newWorld(t)
 	key := w.loginKeep(registry)
 	w.writeProtect()
-	if err := w.process().SignOut(w.ctx(), w.place("")); err == nil || !strings.Contains(err.Error(), "writing bindings") {
+	if _, err := w.process().SignOut(w.ctx(), w.place("")); err == nil || !strings.Contains(err.Error(), "writing bindings") {
 		t.Errorf("error = %v, want that of the bindings", err)
 	}
 	if !w.keyWorks(key) || w.stored(w.place("")) == nil {
@@ -99,7 +104,7 @@ func TestSignOutWithBindingsThatCannotBeWritten(t *testing.T) {
 
 	w = newWorld(t)
 	key = w.loginKeep(registry)
-	if err := w.meddling(nil, w.blockBindings).SignOut(w.ctx(), w.place("")); err == nil {
+	if _, err := w.meddling(nil, w.blockBindings).SignOut(w.ctx(), w.place("")); err == nil {
 		t.Error("no error")
 	}
 	if w.keyWorks(key) || w.stored(w.place("")) != nil {
@@ -109,7 +114,7 @@ func TestSignOutWithBindingsThatCannotBeWritten(t *testing.T) {
 	w = newWorld(t)
 	w.loginKeep(registry)
 	w.breakWith(away)
-	err := w.meddling(nil, w.blockBindings).SignOut(w.ctx(), w.place(""))
+	_, err := w.meddling(nil, w.blockBindings).SignOut(w.ctx(), w.place(""))
 	var unrevoked *UnrevokedError
 	if !errors.As(err, &unrevoked) || strings.Contains(err.Error(), "\n") {
 		t.Errorf("error = %v, want an UnrevokedError in one line", err)
@@ -134,7 +139,7 @@ func TestSignOutThatIsInterrupted(t *testing.T) {
 			key := w.loginKeep(registry)
 			ctx, cancel := context.WithCancel(w.ctx())
 			defer cancel()
-			if err := tt.start(w, cancel).SignOut(ctx, w.place("")); err != nil {
+			if _, err := tt.start(w, cancel).SignOut(ctx, w.place("")); err != nil {
 				t.Errorf("error = %v", err)
 			}
 			w.checkForgotten()
@@ -154,7 +159,7 @@ func TestSignOutEndsWithItsDeadline(t *testing.T) {
 	w.breakWith(silent)
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
-	err := w.process().SignOut(ctx, w.place(""))
+	_, err := w.process().SignOut(ctx, w.place(""))
 	var unrevoked *UnrevokedError
 	if !errors.As(err, &unrevoked) || unrevoked.Alias != alias {
 		t.Errorf("error = %v, want an UnrevokedError with the alias", err)
@@ -174,7 +179,7 @@ func TestSignOutFindsTheLoginWhereItIs(t *testing.T) {
 	elsewhere.Store = store.KeychainName
 	kept := w.keptLogin()
 	w.signIn(elsewhere, kept, registry)
-	w.must(w.process().SignOut(w.ctx(), w.place("")))
+	w.must(w.signOut(""))
 	if w.stored(elsewhere) != nil || w.keyWorks(kept.Key) {
 		t.Error("the login or its key is still there")
 	}
@@ -187,7 +192,7 @@ func TestSignOutLeavesWhatAnAPIKeyFileServes(t *testing.T) {
 	w.login(registry, other)
 	path := w.write("key", w.apiKey(alice).Reveal(), 0o600)
 	w.bind(other, func(b *config.Binding) { b.APIKeyFile = path })
-	w.must(w.process().SignOut(w.ctx(), w.place("")))
+	w.must(w.signOut(""))
 	w.mustGet(other, work)
 	if w.stored(w.place("")) != nil || len(w.config().Logins) != 0 {
 		t.Error("the login is still there")
@@ -210,7 +215,7 @@ func TestRenewalDoesNotBringALoginBack(t *testing.T) {
 	wg.Go(func() { _, _ = w.get(registry) })
 	<-arrived
 	signedOut := make(chan error)
-	go func() { signedOut <- w.process().SignOut(w.ctx(), w.place("")) }()
+	go func() { signedOut <- w.signOut("") }()
 	close(proceed)
 	w.must(<-signedOut)
 	wg.Wait()
@@ -225,7 +230,7 @@ func TestRenewalDoesNotBringALoginBack(t *testing.T) {
 			wg.Go(func() { _, _ = w.get(registry) })
 		}
 		wg.Go(func() {
-			if err := w.process().SignOut(w.ctx(), w.place("")); err != nil {
+			if _, err := w.process().SignOut(w.ctx(), w.place("")); err != nil {
 				t.Error(err)
 			}
 		})
