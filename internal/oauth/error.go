@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -96,11 +97,18 @@ func Clean(s string, secrets ...secret.String) string {
 	for _, word := range words {
 		pairs = append(pairs, word, "[redacted]")
 	}
-	return truncate(strings.NewReplacer(pairs...).Replace(printable(s)))
+	redact := strings.NewReplacer(pairs...)
+	// First as it came: a control sequence before a secret would take its first
+	// letter along, and what is left would not be known again.
+	return truncate(redact.Replace(printable(redact.Replace(s))))
 }
 
+// controlSequence is one of a terminal (ECMA-48 §5.4), e.g. a colour.
+var controlSequence = regexp.MustCompile("(?:\x1b\\[|\u009b)[0-?]*[ -/]*[@-~]")
+
 // printable is s as one line: white space of any length is one space; control
-// and format characters (Unicode's C, the bidirectional ones with it) are gone.
+// sequences and what is left of control and format characters (Unicode's C, the
+// bidirectional ones with it) are gone.
 func printable(s string) string {
 	s = strings.Map(func(r rune) rune {
 		switch {
@@ -110,7 +118,7 @@ func printable(s string) string {
 			return -1
 		}
 		return r
-	}, strings.ToValidUTF8(s, ""))
+	}, controlSequence.ReplaceAllString(strings.ToValidUTF8(s, ""), ""))
 	return strings.Join(strings.Fields(s), " ")
 }
 
