@@ -27,7 +27,7 @@ func (t tracer) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// shownURL is host and path of a URL, without the API key that deleting it puts
+// shownURL is scheme, host and path of a URL, without the API key that deleting it puts
 // into the path.
 func shownURL(u *url.URL) string {
 	const keys = "/me/identity/apikey/"
@@ -35,5 +35,5 @@ func shownURL(u *url.URL) string {
 	if before, _, found := strings.Cut(path, keys); found {
 		path = before + keys + "[redacted]"
 	}
-	return u.Host + path
+	return u.Scheme + "://" + u.Host + path
 }
