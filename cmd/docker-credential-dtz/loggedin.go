@@ -16,13 +16,18 @@ import (
 // afterLogin sets Docker up, last, so that Docker is never pointed at a helper
 // with nothing to give, and says in four lines what has come of it: who, where
 // the secret lies, how long it lasts and what to do next.
-func (sys system) afterLogin(ctx context.Context, s *session.Session, place config.Login, login *store.Login, addresses []config.Address, noConfigure bool) error {
+func (sys system) afterLogin(ctx context.Context, s *session.Session, place config.Login, made made, addresses []config.Address, noConfigure bool) error {
+	login := made.login
 	st := sys.styleFor(sys.stderr)
 	role := "with the registry's role"
 	if !hasRole(login) {
 		role = st.warn("without the registry's role")
 	}
-	sys.say("%s as %s in context %s, %s.", st.good("Logged in"), st.bold(who(login)), st.bold(oauth.Clean(login.Context)), role)
+	before := ""
+	if made.stayed {
+		before = " as before"
+	}
+	sys.say("%s as %s in context %s%s, %s.", st.good("Logged in"), st.bold(who(login)), st.bold(oauth.Clean(login.Context)), before, role)
 	sys.say("The login lies in %s.", strings.Join(s.Where(place), " and "))
 	sys.say("%s", lasts(place, login, addresses))
 	next := "Docker's config.json was left alone. Next: " + st.bold(configureCommand(place, addresses))
@@ -32,15 +37,54 @@ func (sys system) afterLogin(ctx context.Context, s *session.Session, place conf
 		if added, err = sys.configureDocker(ctx, s, addresses); err != nil {
 			return fmt.Errorf("logged in, but %w", err)
 		}
-		next = fmt.Sprintf("Docker uses it for %s. Next: %s", join(addresses), st.bold(fmt.Sprintf("docker push %s/IMAGE", addresses[0])))
+		next = fmt.Sprintf("%s. Next: %s", sys.used(s, place, login, addresses), st.bold(fmt.Sprintf("docker push %s/IMAGE", addresses[0])))
 	}
-	sys.say("%s", next)
 	if !hasRole(login) {
 		sys.warn("warning: " + roleAdvice(place, login, login.Context))
 	}
-	sys.sayOwnContexts(login, s.OwnContexts(place), added)
+	own := s.OwnContexts(place)
+	if !noConfigure { // they are said in the last line
+		for _, address := range addresses {
+			if mayUse(login, own[address]) {
+				added = append(added, address)
+			}
+		}
+	}
+	sys.sayOwnContexts(login, own, added)
 	sys.notePrecedence(s, addresses)
+	sys.say("%s", next)
 	return nil
+}
+
+// mayUse reports whether the login's owner may use the context, as far as its
+// newest token says.
+func mayUse(login *store.Login, contextID string) bool {
+	claims, err := oauth.ParseClaims(login.Newest().Access.Reveal())
+	return err != nil || len(claims.Contexts) == 0 ||
+		slices.ContainsFunc(claims.Contexts, func(id string) bool { return platform.SameContext(id, contextID) })
+}
+
+// used says what Docker has of the login at the addresses, and in which context
+// where that is not the login's.
+func (sys system) used(s *session.Session, place config.Login, login *store.Login, addresses []config.Address) string {
+	own := s.OwnContexts(place)
+	verb := "Docker uses it for "
+	var where []string
+	for _, address := range addresses {
+		if s.Source(address) != session.FromLogin {
+			verb = "Docker asks this helper for "
+		}
+		text := string(address)
+		switch id := own[address]; {
+		case id == "" || platform.SameContext(id, login.Context):
+		case len(addresses) == 1:
+			text += ", in context " + oauth.Clean(id)
+		default:
+			text += " (in context " + oauth.Clean(id) + ")"
+		}
+		where = append(where, text)
+	}
+	return verb + strings.Join(where, ", ")
 }
 
 // who names a login's owner.

@@ -130,16 +130,16 @@ func (sys system) login(ctx context.Context, o loginOptions) error {
 	if err != nil {
 		return fmt.Errorf("logging in: %w", err)
 	}
+	before := s.Peek(ctx, place)
 	var made made
 	if o.web {
 		made, err = sys.loginWeb(ctx, s, place, client, o)
 	} else {
-		made, err = sys.authenticate(ctx, client, o)
+		made, err = sys.authenticate(ctx, client, o, before)
 	}
 	if err != nil {
 		return err
 	}
-	before := s.Peek(ctx, place)
 	done := sys.waitBriefly(ctx, "Saving the login")
 	notes, err := s.SignIn(ctx, place, made.login, addresses)
 	done()
@@ -161,10 +161,10 @@ func (sys system) login(ctx context.Context, o loginOptions) error {
 			return fmt.Errorf("logged in, but %s may be in another context: %w", join(addresses), err)
 		}
 	}
-	if err := sys.afterLogin(ctx, s, place, made.login, addresses, o.noConfigure); err != nil {
+	if err := sys.afterLogin(ctx, s, place, made, addresses, o.noConfigure); err != nil {
 		return err
 	}
-	if o.context == "" {
+	if o.web && o.context == "" { // the client may have chosen
 		sys.noteDefault(before, made.login)
 	}
 	return nil
@@ -200,6 +200,9 @@ func (sys system) loginStore(o loginOptions, addresses []config.Address, before 
 // agree asks before a login serves a registry that is not the platform's:
 // whoever gets one of its tokens can act as its owner everywhere.
 func (sys system) agree(ctx context.Context, s *session.Session, place config.Login, addresses []config.Address, yes bool) error {
+	for _, note := range s.Taken(place, addresses) {
+		sys.warn("note: " + note)
+	}
 	for _, address := range addresses {
 		if yes || address.IsPlatform() || s.Serves(place, address) {
 			continue
@@ -223,13 +226,16 @@ func (sys system) agree(ctx context.Context, s *session.Session, place config.Lo
 // made is a login that is not saved yet.
 type made struct {
 	login *store.Login
+	// stayed says that it is in the context that the login before was in, which
+	// is not the identity's own.
+	stayed bool
 	// undo takes back what making it left behind at the identity service.
 	undo func() error
 	// tell says in the browser how the login ended; nil where there is none.
 	tell func(*store.Login, error)
 }
 
-func (sys system) authenticate(ctx context.Context, client *oauth.Client, o loginOptions) (made, error) {
+func (sys system) authenticate(ctx context.Context, client *oauth.Client, o loginOptions, before *store.Login) (made, error) {
 	nothing := func() error { return nil }
 	if o.apiKeyStdin {
 		key, err := sys.readSecret(ctx, "API key", at(client.BaseURL))
@@ -241,7 +247,13 @@ func (sys system) authenticate(ctx context.Context, client *oauth.Client, o logi
 		if err != nil {
 			return made{}, sys.explainIdentity(err, client.BaseURL)
 		}
-		return made{login: session.FromKey(store.APIKey, "", key, "", got), undo: nothing}, nil
+		got, stayed, err := sys.stay(before, got, o, func(contextID string) (oauth.Token, error) {
+			return client.APIKey(ctx, key, contextID)
+		})
+		if err != nil {
+			return made{}, err
+		}
+		return made{login: session.FromKey(store.APIKey, "", key, "", got), stayed: stayed, undo: nothing}, nil
 	}
 	username, password, err := sys.askPassword(ctx, o, at(client.BaseURL))
 	if err != nil {
@@ -258,10 +270,34 @@ func (sys system) authenticate(ctx context.Context, client *oauth.Client, o logi
 			return made{}, refusedContext(err, o.context, own)
 		}
 	}
-	if o.keep {
-		return sys.keepKey(ctx, client, username, got)
+	got, stayed, err := sys.stay(before, got, o, func(contextID string) (oauth.Token, error) {
+		return client.Refresh(ctx, got.Access, contextID)
+	})
+	if err != nil {
+		return made{}, err
 	}
-	return made{login: session.FromToken(store.Password, username, got), undo: nothing}, nil
+	m := made{login: session.FromToken(store.Password, username, got), undo: nothing}
+	if o.keep {
+		m, err = sys.keepKey(ctx, client, username, got)
+	}
+	m.stayed = stayed
+	return m, err
+}
+
+// stay exchanges the token of a login without --context for one in the context
+// that the same person's login was in before. Where that is refused, it is the
+// identity's own.
+func (sys system) stay(before *store.Login, got oauth.Token, o loginOptions, exchange func(contextID string) (oauth.Token, error)) (_ oauth.Token, stayed bool, err error) {
+	if o.context != "" || before == nil || before.Context == "" ||
+		!platform.SameID(before.Subject, got.Claims.Subject) || platform.SameContext(before.Context, got.Claims.Context) {
+		return got, false, nil
+	}
+	there, err := exchange(before.Context)
+	if answer, ok := errors.AsType[*oauth.Error](err); ok && answer.Refused() {
+		sys.warn(fmt.Sprintf("warning: the login before was in context %s, which is refused now: this one is in your own", oauth.Clean(before.Context)))
+		return got, false, nil
+	}
+	return there, err == nil, err
 }
 
 const waitingForIdentity = "Waiting for the identity service"

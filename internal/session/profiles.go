@@ -103,6 +103,43 @@ func (s *Session) Serves(place config.Login, address config.Address) bool {
 	return bound && b.Identity == place.Identity && b.Profile == place.Profile
 }
 
+// Taken says which of the addresses another login serves until the one at place
+// does, one line for each, and how that one is forgotten where it then serves
+// none.
+func (s *Session) Taken(place config.Login, addresses []config.Address) (notes []string) {
+	conf, err := config.Load(s.ConfigPath)
+	if err != nil {
+		return nil
+	}
+	for _, address := range addresses {
+		b, bound := conf.Lookup(address)
+		other, loggedIn := conf.Place(b.Identity, b.Profile)
+		if !bound || !loggedIn || b.Identity == place.Identity && b.Profile == place.Profile {
+			continue
+		}
+		note := fmt.Sprintf("this takes %s from the login of profile %s", address, other.Profile)
+		if other.Identity != place.Identity {
+			note += " at " + other.Identity
+		}
+		if b.Context != "" {
+			note += ", in context " + oauth.Clean(b.Context)
+		}
+		left := slices.DeleteFunc(conf.Served(other.Identity, other.Profile), func(a config.Address) bool { return slices.Contains(addresses, a) })
+		if len(left) == 0 {
+			logout := "docker-credential-dtz logout"
+			if other.Profile != config.DefaultProfile {
+				logout += " --profile " + other.Profile
+			}
+			note += ", which then serves no registry; to forget it, " + Run(logout)
+			if other.Identity != place.Identity { // logout has to be told which
+				note += " with DTZ_IDENTITY_URL=" + other.Identity
+			}
+		}
+		notes = append(notes, note)
+	}
+	return notes
+}
+
 // Probe finds out whether the store at place can be used for a login that is to
 // serve the addresses, before a password is asked for in vain.
 func (s *Session) Probe(ctx context.Context, place config.Login, addresses []config.Address) error {
