@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -94,10 +95,11 @@ func (sys system) configure(ctx context.Context, o configureOptions) error {
 		if o.apiKeyFile != "" {
 			return usagef("--api-key-file is for this system, and %s looks into Windows'", windowsProgram)
 		}
-		if _, err := sys.wire(ctx, s, w); err != nil || o.dryRun {
+		wired, _, err := sys.wire(ctx, s, w)
+		if err != nil || len(wired) == 0 {
 			return err
 		}
-		sys.say("%s asks %s for %s. Log in there: %s login", t.who, windowsProgram, join(addresses), windowsProgram)
+		sys.say("%s asks %s for %s. Log in there: %s login", t.who, windowsProgram, join(wired), windowsProgram)
 		return nil
 	}
 	// The platform's registry has an identity service of its own.
@@ -140,10 +142,11 @@ func (sys system) configure(ctx context.Context, o configureOptions) error {
 		// A dry run sends a token to nobody who has had none.
 		return o.dryRun && slices.Contains(unserved, address)
 	})
-	if _, err := sys.wire(ctx, s, w); err != nil || o.dryRun {
+	wired, _, err := sys.wire(ctx, s, w)
+	if err != nil || len(wired) == 0 {
 		return err
 	}
-	sys.say("%s asks this helper for %s.", t.who, join(addresses))
+	sys.say("%s asks this helper for %s.", t.who, join(wired))
 	if keyFile != "" {
 		sys.say("The API key in %s serves %s. It was read and not tried: %s status", keyFile, join(addresses), program)
 	}
@@ -157,7 +160,8 @@ func (sys system) configureDocker(ctx context.Context, s *session.Session, addre
 	if err != nil {
 		return nil, fmt.Errorf("configuring %w", err)
 	}
-	return sys.wire(ctx, s, wiring{target: t, helper: helperName, addresses: addresses, ask: addresses})
+	_, added, err = sys.wire(ctx, s, wiring{target: t, helper: helperName, addresses: addresses, ask: addresses})
+	return added, err
 }
 
 // wiring is which file is to name which helper for which addresses, and what
@@ -173,22 +177,33 @@ type wiring struct {
 }
 
 // wire carries w out: the bindings first, so that Docker is never pointed at a
-// helper that has never heard of the address. It returns what registries have
-// named and was added.
-func (sys system) wire(ctx context.Context, s *session.Session, w wiring) (added []config.Address, err error) {
+// helper that has never heard of the address. It returns those of w's addresses
+// for which we are asked now, none in a dry run, and what registries have named
+// and was added.
+func (sys system) wire(ctx context.Context, s *session.Session, w wiring) (wired, added []config.Address, err error) {
 	conf, err := config.Load(s.ConfigPath)
 	if err != nil {
-		return nil, fmt.Errorf("configuring %s: %w", w.target.who, err)
+		return nil, nil, fmt.Errorf("configuring %s: %w", w.target.who, err)
 	}
 	if w.bind != nil {
 		w.bind(conf)
 	}
-	found := sys.discover(ctx, s, conf, w.ask)
-	addresses := w.addresses
+	taken := sys.taken(w.target)
+	wired = slices.DeleteFunc(slices.Clone(w.addresses), func(address config.Address) bool {
+		by := conf.Bindings[address].NamedBy
+		return by != "" && sys.leave(w.target, taken, address, by)
+	})
+	found := slices.DeleteFunc(sys.discover(ctx, s, conf, w.ask), func(f found) bool {
+		return !slices.Contains(w.addresses, f.address) && sys.leave(w.target, taken, f.address, f.binding.NamedBy)
+	})
+	addresses := slices.Clone(wired)
 	for _, f := range found {
-		if !slices.Contains(addresses, f.address) {
-			addresses = append(slices.Clip(addresses), f.address)
+		if !slices.Contains(w.addresses, f.address) && !slices.Contains(addresses, f.address) {
+			addresses = append(addresses, f.address)
 		}
+	}
+	if len(addresses) == 0 {
+		return nil, nil, nil
 	}
 	done, err := sys.carryOut(ctx, s, change{
 		target: w.target,
@@ -209,18 +224,14 @@ func (sys system) wire(ctx context.Context, s *session.Session, w wiring) (added
 		dryRun: w.dryRun,
 	})
 	if conflict, ok := errors.AsType[*dockerconfig.ConflictError](err); ok {
-		podman := ""
-		if w.target.who == podmanName {
-			podman = " --podman"
-		}
-		return nil, withHint(fmt.Errorf("configuring %s: %w", w.target.who, err), "to replace that entry, run %q",
-			fmt.Sprintf("%s configure%s --registry %s --yes", program, podman, conflict.Address))
+		return nil, nil, withHint(fmt.Errorf("configuring %s: %w", w.target.who, err), "to replace that entry, run %q",
+			replaceCommand(w.target, conflict.Address))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("configuring %s: %w", w.target.who, err)
+		return nil, nil, fmt.Errorf("configuring %s: %w", w.target.who, err)
 	}
 	if w.dryRun {
-		return nil, nil
+		return nil, nil, nil
 	}
 	for _, entry := range done.Entries {
 		if entry.Before != "" && !slices.Contains(ourHelpers, entry.Before) {
@@ -235,7 +246,37 @@ func (sys system) wire(ctx context.Context, s *session.Session, w wiring) (added
 	}
 	sys.warnIfShadowed(w.target, addresses)
 	sys.warnUnlessOnPath(w.helper)
-	return added, nil
+	return wired, added, nil
+}
+
+// taken are the entries of the file that name another helper than ours.
+func (sys system) taken(t target) map[string]string {
+	helpers, err := t.Helpers()
+	if err != nil {
+		return nil // who writes the file will say so
+	}
+	maps.DeleteFunc(helpers, func(_, helper string) bool { return slices.Contains(ourHelpers, helper) })
+	return helpers
+}
+
+// leave says, where an entry of another helper stands at an address that nobody
+// but a registry has named, that it stays, and reports whether it does.
+func (sys system) leave(t target, taken map[string]string, address, by config.Address) bool {
+	helper, stays := taken[string(address)]
+	if stays {
+		sys.say("%s, which %s has named, uses the credential helper %q and is left alone. To replace that entry: %s",
+			address, by, helper, replaceCommand(t, string(address)))
+	}
+	return stays
+}
+
+// replaceCommand is the command that takes an entry over from another helper.
+func replaceCommand(t target, address string) string {
+	podman := ""
+	if t.who == podmanName {
+		podman = " --podman"
+	}
+	return fmt.Sprintf("%s configure%s --registry %s --yes", program, podman, address)
 }
 
 func texts(addresses []config.Address) []string {
