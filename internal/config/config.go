@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -26,7 +27,8 @@ import (
 const DefaultProfile = "default"
 
 // version is the format's. A file with another one was written by a newer
-// program and is left alone.
+// program and is left alone. Since unknown fields are refused, a new field is a
+// new version, from the first release on.
 const version = 1
 
 // maxSize is more than any number of bindings needs, in bytes.
@@ -100,9 +102,10 @@ func builtin() *Config {
 // ErrUnusable is what a file that is there and cannot be used ends in.
 var ErrUnusable = errors.New("reading bindings")
 
-// Load reads the file at path. Where there is none, or path is empty, the platform's registry is
-// bound to the platform's identity service. A file that cannot be understood is
-// an error that names it: guessing could send a token to the wrong place.
+// Load reads the file at path. Where there is none, or path is empty, the
+// platform's registry is bound to the platform's identity service. A file that
+// cannot be understood is an error that names it: guessing could send a token to
+// the wrong place.
 func Load(path string) (*Config, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -141,6 +144,9 @@ func decode(data []byte) (*Config, error) {
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&in); err != nil {
+		if strings.Contains(err.Error(), "unknown field") { // encoding/json has no type for it
+			err = fmt.Errorf("%w: perhaps another version of this program wrote it", err)
+		}
 		return nil, err
 	}
 	for _, l := range in.Logins {

@@ -249,7 +249,7 @@ var damaged = []struct{ name, content, want string }{
 	{"empty", ``, "unexpected end"},
 	{"a newer version", `{"version": 2, "future": true}`, "another version"},
 	{"no version", `{}`, "another version"},
-	{"an unknown key", `{"version": 1, "binding": {}}`, "unknown field"},
+	{"an unknown key", `{"version": 1, "binding": {}}`, "another version of this program"},
 	{"an address not in its canonical spelling", `{"version":1,"bindings":{"https://cr.dtz.rocks":{"identity":"https://i","profile":"p"}}}`, "canonical"},
 	{"a binding without an identity", `{"version":1,"bindings":{"cr.dtz.rocks":{"profile":"p"}}}`, "lacks"},
 	{"a login without a store", `{"version":1,"logins":[{"identity":"https://i","profile":"p"}]}`, "lacks"},
