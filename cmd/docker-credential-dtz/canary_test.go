@@ -199,8 +199,10 @@ func (w *watch) commandLines() (stop func()) {
 				return
 			case <-time.After(2 * time.Millisecond):
 			}
-			lines, _ := filepath.Glob("/proc/[0-9]*/cmdline")
-			for _, path := range lines {
+			// With the file in the pattern, Glob would list the folder of each process.
+			processes, _ := filepath.Glob("/proc/[0-9]*")
+			for _, process := range processes {
+				path := process + "/cmdline"
 				if data, err := os.ReadFile(path); err == nil {
 					w.check(path, string(data))
 				}

@@ -176,7 +176,7 @@ func TestScripts(t *testing.T) {
 				"DTZ_IDENTITY_URL": w.url(), "DTZ_TEST_CLOCK": w.clock,
 				"IDENTITY": w.url(), "IDENTITY_HOST": w.server.Listener.Addr().String(), "REGISTRY": "127.0.0.1:5000", "LIVE_REGISTRY": w.live.address,
 				"PROGRAM_DIR": filepath.Dir(self), "GORACE": raceOptions,
-				"USERNAME":    testUser, "APIKEY": key,
+				"USERNAME": testUser, "APIKEY": key,
 			} {
 				env.Setenv(name, value)
 			}
