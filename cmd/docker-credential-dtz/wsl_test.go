@@ -15,7 +15,7 @@ import (
 // whoever just presses Enter. The diff of a dry run is in colour there.
 func TestConfigureAsksInWSL(t *testing.T) {
 	testenv.Need(t, "keychain")
-	for answer, want := range map[string]string{"\r": `"dtz.exe"`, "y\r": `"dtz.exe"`, "n\r": `"dtz"`, "what\r": `"dtz"`} {
+	for answer, want := range map[string]string{"\r": `"dtz.exe"`, "y\r": `"dtz.exe"`, "n\r": `"dtz"`, "what\rn\r": `"dtz"`} {
 		t.Run(strings.TrimSpace(answer), func(t *testing.T) {
 			t.Parallel()
 			p := newPlace(t)
