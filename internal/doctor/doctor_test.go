@@ -104,7 +104,7 @@ func TestVersionOf(t *testing.T) {
 		{"another helper", "echo 'docker-credential-pass (github.com/x/y) v0.9.4'", ""},
 		{"nothing of the kind", "echo hello", ""},
 		{"a failure", "echo 'docker-credential-dtz (x) 1.2.3'; exit 1", ""},
-		{"control characters", `printf 'docker-credential-dtz (x) 1\033[31m'`, "1[31m"},
+		{"control characters", `printf 'docker-credential-dtz (x) 1\033[31m'`, "1"},
 	} {
 		path := filepath.Join(t.TempDir(), program)
 		if err := os.WriteFile(path, []byte("#!/bin/sh\n"+tt.script+"\n"), 0o700); err != nil {

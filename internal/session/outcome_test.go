@@ -265,7 +265,7 @@ func TestStrangersWordsAreCleaned(t *testing.T) {
 	calls := w.exchanges()
 	_, err = w.get(registry)
 	check(err.Error())
-	wantError(t, err, Unreachable, `cr.dtz.rocks: [2Jboo hoo; run "docker-credential-dtz doctor"`)
+	wantError(t, err, Unreachable, `cr.dtz.rocks: boo hoo; run "docker-credential-dtz doctor"`)
 	if w.exchanges() != calls {
 		t.Error("the note of a moment ago was not used")
 	}
