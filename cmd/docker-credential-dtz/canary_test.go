@@ -21,118 +21,129 @@ import (
 func TestSecretsStaySecret(t *testing.T) {
 	testenv.Need(t, "keychain")
 	t.Parallel()
-	p := newPlace(t)
-	key, err := p.service.CreateKey("identity-alice123", "", "canary")
-	if err != nil {
-		t.Fatal(err)
-	}
-	token, err := p.service.Issue("identity-bob12345", "context-bob12345")
-	if err != nil {
-		t.Fatal(err)
-	}
 	w := &watch{t: t, secrets: map[string]string{
-		testPassword: "the password", key: "the API key", token: "the token given",
-		"apikey-refusedcanary000000000": "the refused API key", "wrong-canary-password": "the wrong password",
+		testPassword: "the password", "wrong-canary-password": "the wrong password",
+		"apikey-refusedcanary000000000": "the refused API key",
 	}}
-	stop := w.commandLines()
+	t.Cleanup(w.commandLines())
+	for _, tt := range []struct {
+		name    string
+		prepare func(*place)
+		flags   []string // of every command
+	}{
+		{"where all is well", func(*place) {}, nil},
+		{"where everything is told", func(*place) {}, []string{"--verbose"}},
+		{"where the identity service says what it was sent, as some proxies do", func(p *place) { p.fault.mustSet("echoes") }, []string{"--verbose"}},
+		{"where the identity service has been gone for days", func(p *place) {
+			p.login("--keep")
+			p.server.Close()
+			p.moveClock(48 * time.Hour)
+		}, []string{"--verbose"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			p := newPlace(t)
+			key, err := p.service.CreateKey("identity-alice123", "", "canary")
+			if err != nil {
+				t.Fatal(err)
+			}
+			token, err := p.service.Issue("identity-bob12345", "context-bob12345")
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.add(key, "the API key")
+			w.add(token, "the token given")
+			tt.prepare(p)
+			w.everything(p, key, token, tt.flags)
+		})
+	}
+	// A key of the environment, sealed in a file and refused.
+	t.Run("where a key comes from the environment", func(t *testing.T) {
+		t.Parallel()
+		p := newPlace(t)
+		key, err := p.service.CreateKey("identity-alice123", "", "pipeline")
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.add(key, "the environment's key")
+		p.setenv("DTZ_API_KEY", key)
+		for _, o := range []outcome{p.run("cr.dtz.rocks", "get"), p.run("", "token")} {
+			if o.code != exitOK {
+				t.Errorf("%+v", o)
+			}
+		}
+		w.files(p.home)
+		p.service.DeleteKey(key)
+		p.moveClock(48 * time.Hour)
+		for _, args := range [][]string{{"get"}, {"token"}, {"status"}, {"status", "-o", "json"}, {"logout"}} {
+			o := p.run("cr.dtz.rocks", append(args, "--verbose")...)
+			w.checkOutput(o.stdout + o.stderr)
+		}
+	})
+}
 
+// everything is every command, with flags, and what it may fail at.
+func (w *watch) everything(p *place, key, token string, flags []string) {
+	w.t.Helper()
 	const registry = "127.0.0.1:5000"
 	store := func(user, secret string) string {
 		return fmt.Sprintf(`{"ServerURL":%q,"Username":%q,"Secret":%q}`, registry, user, secret)
 	}
 	login := []string{"login", "--registry", registry, "--yes", "--username", testUser, "--password-stdin"}
-	everything := func(flags ...string) {
-		run := func(stdin string, args ...string) outcome { return p.run(stdin, slices.Concat(args, flags)...) }
-		for _, o := range []outcome{
-			run(testPassword, login...),
-			run("wrong-canary-password", login...),
-			run(testPassword, append(login, "--keep")...),
-			run(testPassword, append(login, "--context", "context-nowhere1")...),
-			run(key, "login", "--registry", registry, "--yes", "--api-key-stdin"),
-			run("apikey-refusedcanary000000000", "login", "--registry", registry, "--yes", "--api-key-stdin"),
-			run(testPassword+"\nmore", login...),
-			run(store("bearer", token), "store"),
-			run(store("bearer", token+"x"), "store"),
-			run(store("apikey", key), "store"),
-			run(store("apikey", "apikey-refusedcanary000000000"), "store"),
-			run(store("me", testPassword), "store"),
-			run(store("apikey", key)[:60], "store"),
-			run(key, "erase"),
-			run(key, "get"),
-			run("", "list"),
-			run("", "version"),
-			run("", "status"),
-			run("", "status", "--output", "json"),
-			run("", "doctor"),
-			run("", "doctor", "--output", "json"),
-			run("", "configure", "--registry", registry, "--dry-run"),
-			run("", "configure", "--registry", registry, "--verbose"),
-			run("", "configure", "--podman", "--registry", registry),
-			run("", "unconfigure", "--podman"),
-			run("", "unconfigure", "--dry-run"),
-			run("", "token", "--context", "context-nowhere1"),
-			run("", "context", "list"),
-			run("", "context", "list", "--output", "json"),
-			run("", "context", "use", "context-def12345", "--registry", registry),
-			run("", "context", "use", "context-nowhere1"),
-			run("", "unconfigure"),
-		} {
-			w.checkOutput(o.stdout + o.stderr)
-		}
-		// Only these three may show a token, and nothing else.
-		request := fmt.Sprintf(`{"apiVersion":%q,"kind":"CredentialProviderRequest","image":"%s/app","serviceAccountToken":%q}`, kubeletAPI, registry, token)
-		refused := run(request[:len(request)-1], "kubelet")
-		w.checkOutput(refused.stdout + refused.stderr)
-		for _, o := range []outcome{run(registry, "get"), run("", "token"), run("", "token", "--header"), run(request, "kubelet")} {
-			w.checkOutput(o.stderr)
-			for secret, name := range w.secrets {
-				if !strings.HasPrefix(name, "the token") && strings.Contains(o.stdout, secret) {
-					t.Errorf("%s is in the answer", name)
-				}
-			}
-			for _, part := range strings.FieldsFunc(o.stdout, func(r rune) bool { return strings.ContainsRune("\"{}: \n,", r) }) {
-				if strings.Count(part, ".") == 2 && len(part) > 200 {
-					w.add(part, "the token handed out") // from now on it is a secret too
-				}
-			}
-		}
-		for _, o := range []outcome{run(registry, "erase"), run("", "logout"), run("", "logout", "--all")} {
-			w.checkOutput(o.stdout + o.stderr)
-		}
-		w.files(p.home)
-	}
-
-	everything()
-	everything("--verbose")
-	p.fault.mustSet("echoes") // what it was sent, as some proxies do
-	everything("--verbose")
-	p.fault.mustSet("works")
-	p.login("--keep")
-	p.server.Close()
-	p.moveClock(48 * time.Hour)
-	everything("--verbose")
-
-	// A key of the environment, sealed in a file and refused.
-	p2 := newPlace(t)
-	key2, err := p2.service.CreateKey("identity-alice123", "", "pipeline")
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.add(key2, "the environment's key")
-	p2.setenv("DTZ_API_KEY", key2)
-	for _, o := range []outcome{p2.run("cr.dtz.rocks", "get"), p2.run("", "token")} {
-		if o.code != exitOK {
-			t.Errorf("%+v", o)
-		}
-	}
-	w.files(p2.home)
-	p2.service.DeleteKey(key2)
-	p2.moveClock(48 * time.Hour)
-	for _, args := range [][]string{{"get"}, {"token"}, {"status"}, {"status", "-o", "json"}, {"logout"}} {
-		o := p2.run("cr.dtz.rocks", append(args, "--verbose")...)
+	run := func(stdin string, args ...string) outcome { return p.run(stdin, slices.Concat(args, flags)...) }
+	for _, o := range []outcome{
+		run(testPassword, login...),
+		run("wrong-canary-password", login...),
+		run(testPassword, append(login, "--keep")...),
+		run(testPassword, append(login, "--context", "context-nowhere1")...),
+		run(key, "login", "--registry", registry, "--yes", "--api-key-stdin"),
+		run("apikey-refusedcanary000000000", "login", "--registry", registry, "--yes", "--api-key-stdin"),
+		run(testPassword+"\nmore", login...),
+		run(store("bearer", token), "store"),
+		run(store("bearer", token+"x"), "store"),
+		run(store("apikey", key), "store"),
+		run(store("apikey", "apikey-refusedcanary000000000"), "store"),
+		run(store("me", testPassword), "store"),
+		run(store("apikey", key)[:60], "store"),
+		run(key, "erase"),
+		run(key, "get"),
+		run("", "list"),
+		run("", "version"),
+		run("", "status"),
+		run("", "status", "--output", "json"),
+		run("", "doctor"),
+		run("", "doctor", "--output", "json"),
+		run("", "configure", "--registry", registry, "--dry-run"),
+		run("", "configure", "--registry", registry, "--verbose"),
+		run("", "configure", "--podman", "--registry", registry),
+		run("", "unconfigure", "--podman"),
+		run("", "unconfigure", "--dry-run"),
+		run("", "token", "--context", "context-nowhere1"),
+		run("", "context", "list"),
+		run("", "context", "list", "--output", "json"),
+		run("", "context", "use", "context-def12345", "--registry", registry),
+		run("", "context", "use", "context-nowhere1"),
+		run("", "unconfigure"),
+	} {
 		w.checkOutput(o.stdout + o.stderr)
 	}
-	stop()
+	// Only these three may show a token, and nothing else.
+	request := fmt.Sprintf(`{"apiVersion":%q,"kind":"CredentialProviderRequest","image":"%s/app","serviceAccountToken":%q}`, kubeletAPI, registry, token)
+	refused := run(request[:len(request)-1], "kubelet")
+	w.checkOutput(refused.stdout + refused.stderr)
+	for _, o := range []outcome{run(registry, "get"), run("", "token"), run("", "token", "--header"), run(request, "kubelet")} {
+		w.checkOutput(o.stderr)
+		w.checkAnswer(o.stdout)
+		for _, part := range strings.FieldsFunc(o.stdout, func(r rune) bool { return strings.ContainsRune("\"{}: \n,", r) }) {
+			if strings.Count(part, ".") == 2 && len(part) > 200 {
+				w.add(part, "the token handed out") // from now on it is a secret too
+			}
+		}
+	}
+	for _, o := range []outcome{run(registry, "erase"), run("", "logout"), run("", "logout", "--all")} {
+		w.checkOutput(o.stdout + o.stderr)
+	}
+	w.files(p.home)
 }
 
 // watch looks for secrets where they must not be.
@@ -146,6 +157,18 @@ func (w *watch) add(secret, name string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.secrets[secret] = name
+}
+
+// checkAnswer looks for all but tokens, in what hands one out.
+func (w *watch) checkAnswer(text string) {
+	w.t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for secret, name := range w.secrets {
+		if !strings.HasPrefix(name, "the token") && strings.Contains(text, secret) {
+			w.t.Errorf("%s is in the answer", name)
+		}
+	}
 }
 
 func (w *watch) check(where, text string) {
@@ -187,10 +210,14 @@ func (w *watch) files(dir string) {
 	}
 }
 
-// commandLines watches the command lines of all processes until stopped. The
-// helper starts none itself; who watches a machine would see its arguments.
+// commandLines watches the command lines of all processes that begin from now
+// on, until stopped. The helper starts none itself; who watches a machine would
+// see its arguments.
 func (w *watch) commandLines() (stop func()) {
 	quit, done := make(chan struct{}), make(chan struct{})
+	// With the file in the pattern, Glob would list the folder of each process.
+	const processes = "/proc/[0-9]*"
+	before, _ := filepath.Glob(processes)
 	go func() {
 		defer close(done)
 		for {
@@ -199,9 +226,11 @@ func (w *watch) commandLines() (stop func()) {
 				return
 			case <-time.After(2 * time.Millisecond):
 			}
-			// With the file in the pattern, Glob would list the folder of each process.
-			processes, _ := filepath.Glob("/proc/[0-9]*")
-			for _, process := range processes {
+			now, _ := filepath.Glob(processes)
+			for _, process := range now {
+				if _, old := slices.BinarySearch(before, process); old {
+					continue
+				}
 				path := process + "/cmdline"
 				if data, err := os.ReadFile(path); err == nil {
 					w.check(path, string(data))
