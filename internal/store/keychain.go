@@ -12,7 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/zalando/go-keyring"
@@ -33,7 +33,7 @@ type Keychain struct {
 	// this process: it can wait for a prompt that nobody answers. 0 means 5 s.
 	Patience time.Duration
 
-	spent atomic.Int64 // nanoseconds of it; several goroutines may call
+	spent stopwatch // of Patience
 }
 
 // item is the form of a keychain item: a record, or where the record lies.
@@ -254,13 +254,13 @@ func (k *Keychain) call(ctx context.Context, operation func() error) error {
 	if patience == 0 {
 		patience = 5 * time.Second
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience-time.Duration(k.spent.Load()))
+	spent := k.spent.start()
+	defer k.spent.stop()
+	ctx, cancel := context.WithTimeout(ctx, patience-spent)
 	defer cancel()
 	if ctx.Err() != nil {
 		return errSilent // nothing is begun whose end nobody would see
 	}
-	began := time.Now()
-	defer func() { k.spent.Add(int64(time.Since(began))) }()
 
 	done := make(chan error, 1)
 	go func() { done <- operation() }()
@@ -269,6 +269,34 @@ func (k *Keychain) call(ctx context.Context, operation func() error) error {
 		return err
 	case <-ctx.Done():
 		return errSilent
+	}
+}
+
+// stopwatch measures for how long at least one of several goroutines was at it.
+type stopwatch struct {
+	mu      sync.Mutex
+	running int
+	since   time.Time // the first of those began
+	before  time.Duration
+}
+
+// start begins and returns what has been measured until now.
+func (w *stopwatch) start() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.running == 0 {
+		w.since = time.Now()
+	}
+	w.running++
+	return w.before + time.Since(w.since)
+}
+
+func (w *stopwatch) stop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.running--
+	if w.running == 0 {
+		w.before += time.Since(w.since)
 	}
 }
 

@@ -1,0 +1,44 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// Calls at the same time share the keychain's time, and those one after another
+// use it up.
+func TestPatienceIsOfTheClock(t *testing.T) {
+	t.Setenv("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nobody/asks/here")
+	synctest.Test(t, func(t *testing.T) {
+		k := &Keychain{Patience: 5 * time.Second}
+		call := func() error {
+			return k.call(t.Context(), func() error { time.Sleep(2 * time.Second); return nil })
+		}
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				if err := call(); err != nil {
+					t.Errorf("one of eight at the same time: %v", err)
+				}
+			})
+		}
+		wg.Wait()
+		if err := call(); err != nil {
+			t.Errorf("two seconds after two: %v", err)
+		}
+		time.Sleep(time.Hour)
+		began := time.Now()
+		if err := call(); !errors.Is(err, errSilent) || time.Since(began) != time.Second {
+			t.Errorf("after four seconds: %v, after %v, want silence after the one that was left", err, time.Since(began))
+		}
+		begun := false
+		if err := k.call(context.Background(), func() error { begun = true; return nil }); !errors.Is(err, errSilent) || begun {
+			t.Errorf("after all: %v, and begun is %v", err, begun)
+		}
+		time.Sleep(time.Minute) // the call that was left behind
+	})
+}
