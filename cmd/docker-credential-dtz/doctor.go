@@ -97,6 +97,7 @@ func (sys system) doctorsWorld() doctor.World {
 		self = resolved
 	}
 	docker, podman := sys.files()
+	sys.traceFolders(sys.newSession(patienceForDocker)) // once, however many doctor makes
 	return doctor.World{
 		Lookup:   sys.lookup,
 		GOOS:     runtime.GOOS,
@@ -105,7 +106,7 @@ func (sys system) doctorsWorld() doctor.World {
 		Version:  buildVersion(),
 		Docker:   docker,
 		Podman:   podman,
-		Session:  func() *session.Session { return sys.session(patienceForDocker) },
+		Session:  func() *session.Session { return sys.newSession(patienceForDocker) },
 		Registry: sys.remote,
 	}
 }

@@ -63,11 +63,20 @@ const (
 
 // session puts the policy together with the world.
 func (sys system) session(patience time.Duration) *session.Session {
+	s := sys.newSession(patience)
+	sys.traceFolders(s)
+	return s
+}
+
+func (sys system) traceFolders(s *session.Session) {
+	sys.trace("bindings are in %s, secrets and locks below %s", s.ConfigPath, s.StateDir)
+}
+
+func (sys system) newSession(patience time.Duration) *session.Session {
 	// Without a home folder there is no login, and the environment can still
 	// serve; whatever needs the folders says that they are missing.
 	configPath, _ := config.Path(sys.getenv)
 	stateDir, _ := config.StateDir(sys.getenv)
-	sys.trace("bindings are in %s, secrets and locks below %s", configPath, stateDir)
 	keychain := &store.Keychain{Dir: filepath.Join(stateDir, "logins"), Cap: sys.itemCap, Patience: patience}
 	file := store.File{Dir: filepath.Join(stateDir, "logins")}
 	return &session.Session{
