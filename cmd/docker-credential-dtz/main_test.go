@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto/rand"
+	"crypto/rsa"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -10,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -105,7 +108,7 @@ func newWorld(t testing.TB, dir string) *world {
 		t.Fatal(err)
 	}
 	service, err := identity.New(identity.Config{
-		Now: w.now,
+		Now: w.now, Key: signingKey(),
 		Users: []identity.User{{
 			Name: testUser, Password: testPassword, Subject: "identity-alice123", Email: testUser,
 			Contexts: []string{"context-abc12345", "context-def12345"},
@@ -128,6 +131,15 @@ func newWorld(t testing.TB, dir string) *world {
 	t.Cleanup(w.server.Close)
 	return w
 }
+
+// signingKey is shared, because making one is slow.
+var signingKey = sync.OnceValue(func() *rsa.PrivateKey {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		panic(err)
+	}
+	return key
+})
 
 func (w *world) now() time.Time { return time.Now().Add(readOffset(w.clock)) }
 
