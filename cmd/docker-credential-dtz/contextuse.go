@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,7 +20,7 @@ import (
 type contextUseOptions struct {
 	context     string
 	registries  []string
-	ownNoMore   bool
+	toDefault   bool
 	profile     string
 	yes         bool
 	noConfigure bool
@@ -54,7 +53,7 @@ refused, and nothing changes.
 			return sys.contextUse(cmd.Context(), o, len(args) > 0)
 		},
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
-			if len(args) > 0 || o.ownNoMore {
+			if len(args) > 0 || o.toDefault {
 				return nil, cobra.ShellCompDirectiveNoFileComp
 			}
 			return sys.completeContext(cmd.Context(), o), cobra.ShellCompDirectiveNoFileComp
@@ -62,7 +61,7 @@ refused, and nothing changes.
 	}
 	f := cmd.Flags()
 	f.StringArrayVar(&o.registries, "registry", nil, "registry to bind to the context, `host[:port]`; repeatable")
-	f.BoolVar(&o.ownNoMore, "default", false, "give the registries back to their login's default context")
+	f.BoolVar(&o.toDefault, "default", false, "give the registries back to their login's default context")
 	f.StringVar(&o.profile, "profile", "", "`name` of the login (default: the one that serves the registry, or "+config.DefaultProfile+")")
 	f.BoolVarP(&o.yes, "yes", "y", false, "serve registries other than "+platform.RegistryHost+" without asking")
 	f.BoolVar(&o.noConfigure, "no-configure", false, "leave Docker's config.json alone")
@@ -87,11 +86,11 @@ func (sys system) completeContext(ctx context.Context, o contextUseOptions) []st
 
 func (sys system) contextUse(ctx context.Context, o contextUseOptions, named bool) error {
 	switch {
-	case o.ownNoMore && named:
+	case o.toDefault && named:
 		return usagef("--default and a context's id contradict each other")
-	case o.ownNoMore && len(o.registries) == 0:
+	case o.toDefault && len(o.registries) == 0:
 		return usagef("--default gives a registry back to its login's default context: name it with --registry")
-	case !o.ownNoMore && !named:
+	case !o.toDefault && !named:
 		return &hintError{usagef("which context?"), session.Run(program + " context list")}
 	case named && !oauth.IsContextID(o.context):
 		// Not quoted: it may be an API key that was pasted here.
@@ -102,7 +101,7 @@ func (sys system) contextUse(ctx context.Context, o contextUseOptions, named boo
 		return err
 	}
 	s := sys.session(patienceForPeople)
-	if o.ownNoMore {
+	if o.toDefault {
 		return sys.useDefault(ctx, s, addresses)
 	}
 	doing := "using context " + o.context
@@ -166,16 +165,20 @@ func (sys system) configureAgain(ctx context.Context, s *session.Session, place 
 // those that have just been said.
 func (sys system) sayWhoIsWhere(s *session.Session, place config.Login, login *store.Login, said []config.Address) {
 	own := s.OwnContexts(place)
-	var inDefault []config.Address
+	var inDefault []string
 	for _, address := range s.Served(place) {
-		if platform.SameContext(cmp.Or(own[address], login.Context), login.Context) && !slices.Contains(said, address) {
-			inDefault = append(inDefault, address)
+		switch {
+		case slices.Contains(said, address):
+		case own[address] == "":
+			inDefault = append(inDefault, inWords([]config.Address{address}))
+		case platform.SameContext(own[address], login.Context):
+			inDefault = append(inDefault, inWords([]config.Address{address})+" (its own)")
 		}
 	}
 	switch {
 	case len(inDefault) > 0:
-		sys.say("In the default context, %s: %s.", oauth.Clean(login.Context), inWords(inDefault))
-	case len(said) == 0:
+		sys.say("In the default context, %s: %s.", oauth.Clean(login.Context), strings.Join(inDefault, ", "))
+	case len(said) == 0 && len(own) > 0:
 		sys.say("No registry is in it: each has its own.")
 	}
 	sys.sayOwnContexts(login, own, said)
