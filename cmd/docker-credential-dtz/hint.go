@@ -32,14 +32,14 @@ func withHint(err error, format string, args ...any) error {
 
 // complain prints an error and its remedy.
 func (sys system) complain(err error) {
-	sys.warn(printable(err))
+	sys.warn(withoutRemedy(err))
 	if hint := hintOf(err); hint != "" {
 		sys.writeLine("hint: " + oneLine(hint))
 	}
 }
 
-// printable is an error's text without its remedy, which becomes the hint.
-func printable(err error) string {
+// withoutRemedy is an error's text without its remedy, which becomes the hint.
+func withoutRemedy(err error) string {
 	text := err.Error()
 	if e, ok := errors.AsType[*session.Error](err); ok && e.Remedy != "" {
 		text = strings.TrimSuffix(text, "; "+e.Remedy)

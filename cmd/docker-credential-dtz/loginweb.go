@@ -300,7 +300,7 @@ func endPage(login *store.Login, err error) oauth.Page {
 		return oauth.Page{Problem: "The login was interrupted in the terminal."}
 	case err != nil:
 		return oauth.Page{
-			Problem: sentence(strings.TrimPrefix(printable(err), "logging in: ")), // the heading says so
+			Problem: sentence(strings.TrimPrefix(withoutRemedy(err), "logging in: ")), // the heading says so
 			Remedy:  sentence(hintOf(err)),
 		}
 	}
