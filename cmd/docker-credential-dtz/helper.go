@@ -43,7 +43,13 @@ func (sys system) serveDocker(interrupted context.Context, verb string) int {
 	defer cancel()
 
 	if verb != credentials.ActionList && verb != credentials.ActionVersion && isTerminal(sys.stdin) {
-		fmt.Fprintf(sys.stderr, "%s: %s is called by Docker and reads an address on standard input\nhint: to see a token, run %q\n", program, verb, program+" token")
+		meant := map[string]struct{ input, wish, command string }{
+			credentials.ActionGet:   {"an address", "see a token", "token"},
+			credentials.ActionStore: {"a JSON object", "log in", "login"},
+			credentials.ActionErase: {"an address", "log out", "logout"},
+		}[verb]
+		fmt.Fprintf(sys.stderr, "%s: %s is called by Docker and reads %s on standard input\nhint: to %s, run %q\n",
+			program, verb, meant.input, meant.wish, program+" "+meant.command)
 		return exitUsage
 	}
 	answer, err := inTime(ctx, func(ctx context.Context, asked chan<- config.Address) (string, error) {

@@ -122,6 +122,6 @@ func (sys system) nothingToForget(s *session.Session, profile string) error {
 		others = append(others, place.Profile)
 	}
 	return withHint(
-		fmt.Errorf("logging out: not logged in as profile %s, but as %s", profile, strings.Join(others, " and ")),
+		fmt.Errorf("logging out: not logged in as profile %s, but as %s", profile, strings.Join(slices.Compact(slices.Sorted(slices.Values(others))), " and ")),
 		"use --profile or --all")
 }

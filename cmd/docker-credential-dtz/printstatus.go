@@ -11,15 +11,20 @@ import (
 
 // printStatus is the report for people: what Docker would get at each registry,
 // then the logins behind it.
-func (sys system) printStatus(r *report) {
+func (sys system) printStatus(r *report, profile string) {
 	for _, registry := range r.Registries {
 		sys.printRegistry(registry)
 	}
 	for _, l := range r.Logins {
 		sys.printLogin(l)
 	}
-	if len(r.Registries) == 0 && len(r.Logins) == 0 {
+	switch {
+	case len(r.Registries) > 0 || len(r.Logins) > 0:
+	case profile == "":
 		sys.heading("not logged in")
+	default:
+		sys.heading("not logged in as profile %q", profile)
+		sys.detail("remedy", fmt.Sprintf("%s, to see which logins there are", session.Run(program+" status")))
 	}
 }
 
@@ -51,8 +56,17 @@ func (sys system) printRegistry(r registryReport) {
 	} else {
 		sys.heading("%s: %s, by the %s, before any login", st.bold(r.Address), st.good(r.State), source.Describe())
 	}
-	sys.detail("who", r.Subject)
+	who := r.Subject
+	if r.user != "" {
+		who = r.user + " (" + r.Subject + ")"
+	}
+	sys.detail("who", who)
 	sys.detail("context", contextNote(r))
+	if source == session.FromLogin {
+		sys.detail("identity", r.Identity)
+	} else {
+		sys.detail("lasts", sys.lastsOutside(r))
+	}
 	for _, where := range r.Where {
 		sys.detail("secret", where)
 	}
@@ -154,4 +168,15 @@ func (sys system) lastsNow(l loginReport) string {
 		return "as long as its API key"
 	}
 	return fmt.Sprintf("%s more unless it is used; each use renews it", session.InWords(l.Expires.Sub(sys.now())))
+}
+
+// lastsOutside is how long what serves without a login does.
+func (sys system) lastsOutside(r registryReport) string {
+	switch {
+	case session.Source(r.Source) != session.FromAccessToken:
+		return "as long as its API key"
+	case r.expires == nil:
+		return ""
+	}
+	return session.InWords(r.expires.Sub(sys.now())) + " more, and nothing renews it"
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -29,6 +30,9 @@ func (sys system) newStatus() *cobra.Command {
 		Long: `Say for each registry which source serves it, and for each login who it is, in
 which context, whether the registry's role is there, where its secrets lie and
 when it ends.
+
+` + platform.RegistryHost + ` is left out where nothing serves it, Docker does not ask for it and
+there is another registry.
 
 Exit code: 0 all usable, 1 not logged in, 3 expired or refused, 4 keychain out
 of reach.`,
@@ -79,7 +83,9 @@ type registryReport struct {
 	Notes        []string `json:"notes,omitempty"`
 	Error        string   `json:"error,omitempty"`
 
-	podmanOnly bool // podman asks us for it, and there is no Docker
+	user       string     // of the login that serves it
+	expires    *time.Time // of a token that is not a login's
+	podmanOnly bool       // podman asks us for it, and there is no Docker
 	remedy     string
 	code       int
 }
@@ -118,7 +124,9 @@ func (sys system) status(ctx context.Context, o statusOptions) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	done := sys.waitBriefly(ctx, "Looking")
 	r, err := sys.examine(ctx, o.profile)
+	done()
 	if err != nil {
 		return fmt.Errorf("looking at the logins: %w", err)
 	}
@@ -127,7 +135,7 @@ func (sys system) status(ctx context.Context, o statusOptions) error {
 		enc.SetIndent("", "  ")
 		err = enc.Encode(r)
 	} else {
-		sys.printStatus(r)
+		sys.printStatus(r, o.profile)
 	}
 	if code := r.exitCode(); err == nil && code != exitOK {
 		return exitError(code)
@@ -145,7 +153,11 @@ func (sys system) examine(ctx context.Context, profile string) (*report, error) 
 	}
 	for _, place := range places {
 		if profile == "" || place.Profile == profile {
-			r.Logins = append(r.Logins, reportLogin(s.Status(ctx, place)))
+			l := reportLogin(s.Status(ctx, place))
+			if len(l.Registries) == 0 && l.code == exitEnded { // a new login would mend nothing
+				l.remedy = logoutRemedy(place, places)
+			}
+			r.Logins = append(r.Logins, l)
 		}
 	}
 	if profile != "" {
@@ -165,9 +177,36 @@ func (sys system) examine(ctx context.Context, profile string) (*report, error) 
 			registry.Context = cmp.Or(oauth.Clean(b.Context), r.contextOf(b))
 		}
 		registry.OwnContext = b.Context != "" && platform.SameContext(registry.Context, b.Context)
+		for _, l := range r.Logins {
+			if registry.Source == string(session.FromLogin) && l.Identity == b.Identity && l.Profile == b.Profile {
+				registry.user = l.User
+			}
+		}
 		r.Registries = append(r.Registries, registry)
 	}
+	// As doctor has it, it is not looked at for its own sake.
+	isUnused := func(registry registryReport) bool {
+		return registry.State == string(session.NotLoggedIn) && !registry.Configured && !registry.podmanOnly
+	}
+	if used := slices.DeleteFunc(slices.Clone(r.Registries), isUnused); len(used) > 0 {
+		r.Registries = used
+	}
 	return r, nil
+}
+
+// logoutRemedy forgets a login, whatever others there are of its profile.
+func logoutRemedy(place config.Login, places []config.Login) string {
+	command := program + " logout"
+	if place.Profile != config.DefaultProfile {
+		command += " --profile " + place.Profile
+	}
+	for _, other := range places {
+		if other.Profile == place.Profile && other.Identity != place.Identity {
+			command = "DTZ_IDENTITY_URL=" + place.Identity + " " + command
+			break
+		}
+	}
+	return session.Run(command)
 }
 
 // contextOf is the default context of the login that b names, "" if that is not
@@ -196,6 +235,9 @@ func reportRegistry(ctx context.Context, s *session.Session, address config.Addr
 		return r
 	}
 	r.Source, r.Where, r.Notes = string(cred.Source), cred.Where, cred.Notes
+	if !cred.Expires.IsZero() {
+		r.expires = &cred.Expires
+	}
 	if claims, err := oauth.ParseClaims(cred.Secret.Reveal()); err == nil {
 		r.Subject, r.Context = oauth.Clean(claims.Subject), oauth.Clean(claims.Context)
 		has := platform.HasRole(claims.Roles, platform.RegistryRole, claims.Context)
@@ -248,15 +290,13 @@ func stateOf(err error) (string, int) {
 	return string(e.Outcome), exitFailure
 }
 
-// exitCode is the worst of what Docker would get. A registry without a login is
-// no fault as long as another one has a source; logins count by themselves only
+// exitCode is the worst of what Docker would get. Logins count by themselves only
 // where no registry shows them.
 func (r *report) exitCode() int {
 	worst, seen := exitOK, false
 	for _, registry := range r.Registries {
-		if registry.State != string(session.NotLoggedIn) {
-			worst, seen = max(worst, registry.code), true
-		}
+		worst = max(worst, registry.code)
+		seen = seen || registry.State != string(session.NotLoggedIn)
 	}
 	if seen {
 		return worst
