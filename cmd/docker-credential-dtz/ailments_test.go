@@ -53,7 +53,7 @@ var ailments = []struct {
 	}, {
 		"our config.json cannot be read",
 		func(p *patient) { p.write(".config/docker-credential-dtz/config.json", "{", 0o600) },
-		"settings", doctor.Failed, "config.json: ", "mend or remove that file",
+		"settings", doctor.Failed, "config.json: ", "mend that file, or move it away",
 		"environment docker-auth keychain identity clock login role wiring registry service",
 	}, {
 		"a variable's credential takes precedence",

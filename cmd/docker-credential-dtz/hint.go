@@ -75,7 +75,7 @@ func hintOf(err error) string {
 	case errors.Is(err, fs.ErrPermission):
 		return "see to it that you may read and write there, and try again"
 	case errors.Is(err, config.ErrUnusable):
-		return "mend or remove that file"
+		return "mend that file, or move it away"
 	case errors.Is(err, context.DeadlineExceeded):
 		return "try again; DTZ_TIMEOUT sets how long it may take"
 	}

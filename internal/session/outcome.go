@@ -145,18 +145,21 @@ func fromStore(err error) error {
 func fromStoreOf(place config.Login, addresses []config.Address, err error) error {
 	told := fromStore(err)
 	if e, ok := told.(*Error); ok && e.Outcome == StoreAway {
-		e.Remedy = remedyStore(place.Store, LoginCommand{Addresses: addresses, Profile: place.Profile})
+		e.Remedy = remedyStore(err, place.Store, LoginCommand{Addresses: addresses, Profile: place.Profile})
 	}
 	return told
 }
 
-// remedyStore is what mends a store that is out of reach, for who would make
-// the login.
-func remedyStore(name string, login LoginCommand) string {
+// remedyStore is what mends a store that is out of reach by err, for who would
+// make the login.
+func remedyStore(err error, name string, login LoginCommand) string {
 	if name == store.FileName {
 		return Run("docker-credential-dtz status")
 	}
 	login.Insecure = true
+	if away, ok := errors.AsType[*store.UnavailableError](err); ok && (away.Reason == store.NoBus || away.Reason == store.NoService) {
+		return fmt.Sprintf("there is nothing to unlock: set DTZ_API_KEY, or run %q", login)
+	}
 	return fmt.Sprintf("unlock it, set DTZ_API_KEY, or run %q", login)
 }
 

@@ -122,13 +122,13 @@ func TestOutcomesAreKeptApart(t *testing.T) {
 			name: "a config.json that is no JSON", address: registry,
 			prepare: func(w *world) { w.login(registry); w.write("config/config.json", "{", 0o600) },
 			outcome: Misconfigured,
-			text:    "cr.dtz.rocks: reading bindings: DIR/config/config.json: unexpected end of JSON input; mend or remove that file",
+			text:    "cr.dtz.rocks: reading bindings: DIR/config/config.json: unexpected end of JSON input; mend that file, or move it away",
 		},
 		{
 			name: "a config.json of a newer program", address: registry,
 			prepare: func(w *world) { w.write("config/config.json", `{"version":2}`, 0o600) },
 			outcome: Misconfigured,
-			text:    "cr.dtz.rocks: reading bindings: DIR/config/config.json: has version 2 and not 1: another version of this program wrote it; mend or remove that file",
+			text:    "cr.dtz.rocks: reading bindings: DIR/config/config.json: has version 2 and not 1: another version of this program wrote it; mend that file, or move it away",
 		},
 		{
 			name: "a store that there is not", address: registry,
@@ -210,7 +210,7 @@ func TestKeychainOutOfReachNamesTheChoices(t *testing.T) { // not parallel: it s
 	s.Store = func(string) (store.Store, error) { return &store.Keychain{Dir: w.path("state")}, nil }
 	_, err := s.Credential(w.ctx(), Request{Address: registry})
 	wantError(t, err, StoreAway, `cr.dtz.rocks: keychain out of reach: DBUS_SESSION_BUS_ADDRESS names a session bus that is gone; `+
-		`unlock it, set DTZ_API_KEY, or run "docker-credential-dtz login --insecure-storage"`)
+		`there is nothing to unlock: set DTZ_API_KEY, or run "docker-credential-dtz login --insecure-storage"`)
 }
 
 func TestWithoutHomeOnlyTheEnvironmentServes(t *testing.T) {

@@ -97,7 +97,7 @@ func (s *Session) Credential(ctx context.Context, r Request) (*Credential, error
 		if !r.Address.IsPlatform() && !s.Env.lists(r.Address) {
 			return nil, notOurs(r.Address)
 		}
-		return nil, &Error{Outcome: Misconfigured, Address: r.Address, What: err.Error(), Remedy: "mend or remove that file", Err: err}
+		return nil, &Error{Outcome: Misconfigured, Address: r.Address, What: err.Error(), Remedy: "mend that file, or move it away", Err: err}
 	}
 	binding, bound := conf.Lookup(r.Address)
 	ours := bound || r.Address.IsPlatform() || s.Env.lists(r.Address)
@@ -321,7 +321,7 @@ func (s *Session) remedy(ctx context.Context, e *Error, place config.Login, addr
 	}
 	switch {
 	case e.Outcome == StoreAway:
-		return remedyStore(place.Store, again)
+		return remedyStore(e, place.Store, again)
 	case e.Outcome == Refused && contextID != "":
 		return Run(contextsCommand(place.Profile))
 	case e.Outcome == Refused:
