@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
+	"sync"
 )
 
 // style is how text is set off on one stream. The zero style leaves it plain.
@@ -57,7 +58,7 @@ func (s style) set(parameter, text string) string {
 }
 
 // sgr is every sequence that a style sets.
-var sgr = regexp.MustCompile("\x1b\\[(0|1|2|31|32|33)m")
+var sgr = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile("\x1b\\[(0|1|2|31|32|33)m") })
 
 // oneLine is [oneLine] of text that s may have set off in parts.
 func (s style) oneLine(text string) string {
@@ -66,7 +67,7 @@ func (s style) oneLine(text string) string {
 	}
 	var line strings.Builder
 	end := 0
-	for _, at := range sgr.FindAllStringIndex(text, -1) {
+	for _, at := range sgr().FindAllStringIndex(text, -1) {
 		line.WriteString(oneLine(text[end:at[0]]) + text[at[0]:at[1]])
 		end = at[1]
 	}

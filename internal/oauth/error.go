@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"unicode"
 
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/secret"
@@ -104,12 +105,18 @@ func Clean(s string, secrets ...secret.String) string {
 }
 
 // controlSequence is one of a terminal (ECMA-48 §5.4), e.g. a colour.
-var controlSequence = regexp.MustCompile("(?:\x1b\\[|\u009b)[0-?]*[ -/]*[@-~]")
+var controlSequence = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile("(?:\x1b\\[|\u009b)[0-?]*[ -/]*[@-~]")
+})
 
 // printable is s as one line: white space of any length is one space; control
 // sequences and what is left of control and format characters (Unicode's C, the
 // bidirectional ones with it) are gone.
 func printable(s string) string {
+	s = strings.ToValidUTF8(s, "")
+	if strings.ContainsAny(s, "\x1b\u009b") { // hardly ever, and a token's roles are many
+		s = controlSequence().ReplaceAllString(s, "")
+	}
 	s = strings.Map(func(r rune) rune {
 		switch {
 		case unicode.IsSpace(r):
@@ -118,7 +125,7 @@ func printable(s string) string {
 			return -1
 		}
 		return r
-	}, controlSequence.ReplaceAllString(strings.ToValidUTF8(s, ""), ""))
+	}, s)
 	return strings.Join(strings.Fields(s), " ")
 }
 

@@ -3,6 +3,8 @@ package oauth
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"net"
@@ -194,7 +196,8 @@ func TestPageHeaders(t *testing.T) {
 	if style == nil {
 		t.Fatalf("the page has no style: %s", p.body)
 	}
-	want := "default-src 'none'; style-src 'sha256-" + hashOf(style[1]) + "'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+	sum := sha256.Sum256([]byte(style[1]))
+	want := "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 	if got := p.header.Get("Content-Security-Policy"); got != want {
 		t.Errorf("the policy is %q, want %q", got, want)
 	}

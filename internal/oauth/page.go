@@ -6,6 +6,7 @@ import (
 	_ "embed"
 	"encoding/base64"
 	"html/template"
+	"sync"
 )
 
 // Page is what the browser shows at the end of a login: who has logged in, or
@@ -25,23 +26,25 @@ var (
 	pageHTML string
 	//go:embed page.css
 	pageCSS string
-
-	pageTemplate = template.Must(template.New("page.html").Parse(pageHTML))
 )
+
+// pageTemplate is parsed when a page is shown: the program starts for each of
+// Docker's questions, and few of those are logins.
+var pageTemplate = sync.OnceValue(func() *template.Template {
+	return template.Must(template.New("page.html").Parse(pageHTML))
+})
 
 // contentPolicy lets the page have its own style and nothing else: no script,
 // no image, no request to anywhere.
-var contentPolicy = "default-src 'none'; style-src 'sha256-" + hashOf(pageCSS) + "'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-
-func hashOf(text string) string {
-	sum := sha256.Sum256([]byte(text))
-	return base64.StdEncoding.EncodeToString(sum[:])
+func contentPolicy() string {
+	style := sha256.Sum256([]byte(pageCSS))
+	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(style[:]) + "'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 }
 
 func (p Page) render() []byte {
 	var page bytes.Buffer
 	// It cannot fail: the template is fixed and a Buffer takes everything.
-	_ = pageTemplate.Execute(&page, struct {
+	_ = pageTemplate().Execute(&page, struct {
 		Page
 		CSS template.CSS
 	}{p, template.CSS(pageCSS)})
