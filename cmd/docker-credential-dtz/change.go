@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"syscall"
 
@@ -23,9 +22,6 @@ import (
 )
 
 const (
-	// helperName is what Docker calls us: the program's name behind
-	// docker-credential-.
-	helperName = "dtz"
 	dockerName = "Docker"
 	podmanName = "podman"
 )
@@ -174,7 +170,7 @@ func noteOrigin(c *config.Config, path string, done dockerconfig.Change) {
 
 func hasOurs(helpers map[string]string) bool {
 	for _, helper := range helpers {
-		if slices.Contains(ourHelpers, helper) {
+		if dockerconfig.IsOurs(helper) {
 			return true
 		}
 	}
@@ -244,7 +240,7 @@ func (sys system) warnIfShadowed(t target, addresses []config.Address) {
 		return
 	}
 	for _, address := range addresses {
-		answers, err := (dockerconfig.File{Path: t.first}).Answers(string(address), ourHelpers...)
+		answers, err := (dockerconfig.File{Path: t.first}).Answers(string(address), dockerconfig.Helper, dockerconfig.HelperInWindows)
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			sys.warn(fmt.Sprintf("warning: podman asks another file first, which cannot be read: %v", err))
 			return

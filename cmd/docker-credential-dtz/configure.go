@@ -91,7 +91,7 @@ func (sys system) configure(ctx context.Context, o configureOptions) error {
 		return err
 	}
 	w := wiring{target: t, helper: helper, addresses: addresses, replace: o.yes, dryRun: o.dryRun}
-	if helper == windowsHelper { // it has bindings of its own, in Windows
+	if helper == dockerconfig.HelperInWindows { // it has bindings of its own, in Windows
 		if o.apiKeyFile != "" {
 			return usagef("--api-key-file is for this system, and %s looks into Windows'", windowsProgram)
 		}
@@ -160,7 +160,7 @@ func (sys system) configureDocker(ctx context.Context, s *session.Session, addre
 	if err != nil {
 		return nil, fmt.Errorf("configuring %w", err)
 	}
-	_, added, err = sys.wire(ctx, s, wiring{target: t, helper: helperName, addresses: addresses, ask: addresses})
+	_, added, err = sys.wire(ctx, s, wiring{target: t, helper: dockerconfig.Helper, addresses: addresses, ask: addresses})
 	return added, err
 }
 
@@ -208,7 +208,7 @@ func (sys system) wire(ctx context.Context, s *session.Session, w wiring) (wired
 	done, err := sys.carryOut(ctx, s, change{
 		target: w.target,
 		edit: dockerconfig.Add(texts(addresses), w.helper, func(helper string) bool {
-			return w.replace || slices.Contains(ourHelpers, helper)
+			return w.replace || dockerconfig.IsOurs(helper)
 		}),
 		bind: func(c *config.Config, _ dockerconfig.Change) {
 			if w.bind != nil {
@@ -234,7 +234,7 @@ func (sys system) wire(ctx context.Context, s *session.Session, w wiring) (wired
 		return nil, nil, nil
 	}
 	for _, entry := range done.Entries {
-		if entry.Before != "" && !slices.Contains(ourHelpers, entry.Before) {
+		if entry.Before != "" && !dockerconfig.IsOurs(entry.Before) {
 			sys.say("The entry of %s named the helper %q before; nothing here remembers that.", entry.Address, entry.Before)
 		}
 	}
@@ -255,7 +255,7 @@ func (sys system) taken(t target) map[string]string {
 	if err != nil {
 		return nil // who writes the file will say so
 	}
-	maps.DeleteFunc(helpers, func(_, helper string) bool { return slices.Contains(ourHelpers, helper) })
+	maps.DeleteFunc(helpers, func(_, helper string) bool { return dockerconfig.IsOurs(helper) })
 	return helpers
 }
 
@@ -299,7 +299,7 @@ func (sys system) wired() map[string]bool {
 		return wired
 	}
 	for address, helper := range helpers {
-		wired[address] = slices.Contains(ourHelpers, helper)
+		wired[address] = dockerconfig.IsOurs(helper)
 	}
 	return wired
 }

@@ -67,7 +67,7 @@ func (sys system) unconfigure(ctx context.Context, o unconfigureOptions) error {
 	var were map[config.Address]config.Binding
 	done, err := sys.carryOut(ctx, s, change{
 		target: t,
-		edit:   dockerconfig.Remove(texts(addresses), origin, ourHelpers...),
+		edit:   dockerconfig.Remove(texts(addresses), origin, dockerconfig.Helper, dockerconfig.HelperInWindows),
 		bind: func(c *config.Config, done dockerconfig.Change) {
 			were = sys.unbind(c, t, addresses, done)
 		},
@@ -139,7 +139,7 @@ func (sys system) askedFor(c *config.Config, t target, helpers map[string]string
 	note := func(helpers map[string]string) {
 		for name, helper := range helpers {
 			address, err := config.ParseAddress(name)
-			if err != nil || helper != helperName {
+			if err != nil || helper != dockerconfig.Helper {
 				continue
 			}
 			if _, own := c.Bindings[address]; !own && address.IsPlatform() {

@@ -5,23 +5,17 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"slices"
 	"strings"
 
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/config"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/dockerconfig"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/session"
 )
 
 // In WSL, programs of Windows run too, and Docker looks for a helper as it does
 // for any program: an entry dtz.exe has it ask Windows' own helper, which keeps
 // its login in Windows' keychain, where WSL by itself has none.
-const (
-	windowsHelper  = "dtz.exe"
-	windowsProgram = program + ".exe"
-)
-
-// ourHelpers are the names by which entries of ours go.
-var ourHelpers = []string{helperName, windowsHelper}
+const windowsProgram = program + ".exe"
 
 // inWSL reports whether this is Linux in Windows: WSL sets the variable, but
 // not for every process that sudo or systemd starts.
@@ -54,7 +48,7 @@ func (sys system) checkHelperOf(addresses []config.Address) error {
 		return nil // whoever writes it says what is wrong
 	}
 	for _, address := range addresses {
-		if helpers[string(address)] == windowsHelper {
+		if helpers[string(address)] == dockerconfig.HelperInWindows {
 			return withHint(fmt.Errorf("logging in: Docker asks %s for %s, which has its own logins", windowsProgram, address),
 				"run %q, or %q to use this one", windowsProgram+" login", program+" configure --windows=false")
 		}
@@ -66,36 +60,36 @@ func (sys system) checkHelperOf(addresses []config.Address) error {
 // Windows' one. What was chosen before holds until a flag says otherwise.
 func (sys system) chooseHelper(ctx context.Context, s *session.Session, t target, addresses []config.Address, o configureOptions) (string, error) {
 	if o.chosen && !o.windows {
-		return helperName, nil
+		return dockerconfig.Helper, nil
 	}
 	if o.windows {
 		if !sys.inWSL() {
 			return "", usagef("--windows is for WSL, which this is not")
 		}
-		return windowsHelper, nil
+		return dockerconfig.HelperInWindows, nil
 	}
 	if !sys.hasWindowsHelper() || o.apiKeyFile != "" {
-		return helperName, nil
+		return dockerconfig.Helper, nil
 	}
 	helpers, err := t.Helpers()
 	if err != nil {
-		return helperName, nil // whoever writes it says what is wrong
+		return dockerconfig.Helper, nil // whoever writes it says what is wrong
 	}
 	for _, address := range addresses {
-		if helper := helpers[string(address)]; slices.Contains(ourHelpers, helper) {
+		if helper := helpers[string(address)]; dockerconfig.IsOurs(helper) {
 			return helper, nil
 		}
 	}
 	if places, err := s.Places(); err != nil || len(places) > 0 {
-		return helperName, nil // whoever is logged in here has chosen
+		return dockerconfig.Helper, nil // whoever is logged in here has chosen
 	}
 	if !sys.interactive() || o.yes || o.dryRun {
 		sys.say("hint: to have the login in Windows' keychain, run %q", program+" configure --windows")
-		return helperName, nil
+		return dockerconfig.Helper, nil
 	}
 	yes, err := sys.confirm(ctx, "This is WSL, and "+windowsProgram+" is on PATH. Use it, so that the login lies in Windows' keychain?", true)
 	if err != nil || !yes {
-		return helperName, err
+		return dockerconfig.Helper, err
 	}
-	return windowsHelper, nil
+	return dockerconfig.HelperInWindows, nil
 }

@@ -13,6 +13,17 @@ import (
 	"strings"
 )
 
+// The names by which entries of ours go: Docker runs the program
+// docker-credential-NAME.
+const (
+	Helper = "dtz"
+	// HelperInWindows is our program for Windows, which Docker in WSL can run.
+	HelperInWindows = "dtz.exe"
+)
+
+// IsOurs reports whether an entry that names helper is one of ours.
+func IsOurs(helper string) bool { return helper == Helper || helper == HelperInWindows }
+
 // Path is where Docker's command line looks for its configuration:
 // $DOCKER_CONFIG/config.json, else .docker/config.json in the home folder. It is
 // empty if both are.

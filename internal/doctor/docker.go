@@ -14,15 +14,6 @@ import (
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/session"
 )
 
-// What Docker's configuration calls us, and our program for Windows, which
-// Docker in WSL can run.
-const (
-	helperName      = "dtz"
-	helperInWindows = "dtz.exe"
-)
-
-func isOurs(helper string) bool { return helper == helperName || helper == helperInWindows }
-
 // dockerConfig is Docker's config.json.
 func (m *machine) dockerConfig(context.Context) Finding {
 	if m.Docker.Path == "" {
@@ -77,18 +68,18 @@ func (t *target) wiring(context.Context) Finding {
 	var stray []string // keys that Docker, which looks for host:port, never finds
 	for key, helper := range helpers {
 		address, err := config.ParseAddress(key)
-		if err == nil && address == t.address && strings.Contains(key, "/") && isOurs(helper) {
+		if err == nil && address == t.address && strings.Contains(key, "/") && dockerconfig.IsOurs(helper) {
 			stray = append(stray, fmt.Sprintf("%q", key))
 		}
 	}
 	slices.Sort(stray)
 	helper, named := helpers[string(t.address)]
 	switch {
-	case helper == helperInWindows && len(t.findAll(t.getenv("PATH"), program+".exe")) == 0:
+	case helper == dockerconfig.HelperInWindows && len(t.findAll(t.getenv("PATH"), program+".exe")) == 0:
 		return failed(session.Run(configure+" --yes")+" for the program here", "Docker is to ask %s.exe, in Windows, which is not on PATH", program)
-	case helper == helperInWindows:
+	case helper == dockerconfig.HelperInWindows:
 		return ok("Docker asks %s.exe, in Windows", program)
-	case named && helper != helperName:
+	case named && helper != dockerconfig.Helper:
 		conflict := dockerconfig.ConflictError{Address: string(t.address), Helper: helper}
 		return failed(session.Run(configure+" --yes"), "%v", &conflict)
 	case !named && len(stray) > 0:

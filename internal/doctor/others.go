@@ -36,10 +36,10 @@ func (t *target) podman(context.Context) Finding {
 		}
 		helper, named := helpers[string(t.address)]
 		switch {
-		case named && isOurs(helper) && alone && !t.dockerAsks():
+		case named && dockerconfig.IsOurs(helper) && alone && !t.dockerAsks():
 			return warning(session.Run(program+" configure --registry "+string(t.address))+", or unset DOCKER_CONFIG",
 				"podman and buildah look into DOCKER_CONFIG only, and not into %s, which names this program", path)
-		case named && isOurs(helper):
+		case named && dockerconfig.IsOurs(helper):
 			return ok("podman asks this program, by %s", path)
 		case named:
 			return warning(session.Run(configure+" --yes"), "%s the credential helper %q, which %s names", uses(who, alone), helper, path)
@@ -122,7 +122,7 @@ func (t *target) secretsIn(file dockerconfig.File) ([]string, error) {
 // registry.
 func (t *target) dockerAsks() bool {
 	helpers, err := t.Docker.Helpers()
-	return err == nil && isOurs(helpers[string(t.address)])
+	return err == nil && dockerconfig.IsOurs(helpers[string(t.address)])
 }
 
 // podmanOnly is the file by which podman asks this program for the registry,
@@ -139,7 +139,7 @@ func PodmanOnly(docker dockerconfig.File, podman []string) map[string]string {
 	for _, path := range podman {
 		helpers, _ := dockerconfig.File{Path: path}.Helpers() // unreadable: the check podman says so
 		for address, helper := range helpers {
-			if isOurs(helper) && files[address] == "" {
+			if dockerconfig.IsOurs(helper) && files[address] == "" {
 				files[address] = path
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/config"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/dockerconfig"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/oauth"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/platform"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/remote"
@@ -66,7 +67,7 @@ func (m *machine) choose() error {
 		addresses = []config.Address{m.options.Registry}
 	} else {
 		for key, helper := range helpers {
-			if address, err := config.ParseAddress(key); err == nil && isOurs(helper) {
+			if address, err := config.ParseAddress(key); err == nil && dockerconfig.IsOurs(helper) {
 				addresses = append(addresses, address)
 			}
 		}
@@ -78,13 +79,13 @@ func (m *machine) choose() error {
 		b := bindings[address]
 		t := &target{
 			machine: m, address: address, source: m.session.Source(address), context: b.Context,
-			identity: b.Identity, place: m.placeOf(b), windows: helpers[string(address)] == helperInWindows,
+			identity: b.Identity, place: m.placeOf(b), windows: helpers[string(address)] == dockerconfig.HelperInWindows,
 		}
 		switch t.source {
 		case session.FromAPIKey, session.FromAPIKeyFile, session.FromAccessToken:
 			t.identity, _ = m.session.Env.IdentityURL() // unusable: the check environment says so
 		}
-		wanted := address == m.options.Registry || t.place != nil || isOurs(helpers[string(address)])
+		wanted := address == m.options.Registry || t.place != nil || dockerconfig.IsOurs(helpers[string(address)])
 		if !wanted && (t.source == "" || address.IsPlatform() && t.source != session.FromBoundFile) {
 			unused = append(unused, t)
 			continue
