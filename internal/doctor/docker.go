@@ -85,9 +85,9 @@ func (t *target) wiring(context.Context) Finding {
 	case !named && len(stray) > 0:
 		return failed(session.Run(configure), "it stands in credHelpers as %s, which Docker never looks for: a key is host[:port]", strings.Join(stray, " and "))
 	case !named && t.podmanOnly() != "":
-		return pointless("podman asks this program, and there is no config.json of Docker's")
+		return skipped("podman asks this program, and there is no config.json of Docker's")
 	case !named && t.source == "":
-		return pointless("login comes first")
+		return skipped("login comes first")
 	case !named:
 		return failed(session.Run(configure), "Docker does not ask this program for it")
 	case len(stray) > 0:
@@ -120,5 +120,5 @@ func (t *target) plaintext(context.Context) Finding {
 }
 
 func inWindows() Finding {
-	return pointless(fmt.Sprintf("Docker asks the program in Windows; run %q", program+".exe doctor"))
+	return skipped(fmt.Sprintf("Docker asks the program in Windows; run %q", program+".exe doctor"))
 }

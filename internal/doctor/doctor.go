@@ -73,8 +73,8 @@ func failed(remedy, format string, args ...any) Finding {
 	return Finding{State: Failed, Remedy: remedy, Saw: fmt.Sprintf(format, args...)}
 }
 
-// pointless is what does not matter here.
-func pointless(why string) Finding {
+// skipped is what does not matter here.
+func skipped(why string) Finding {
 	return Finding{State: Skipped, Saw: "not looked at: " + why}
 }
 
@@ -99,7 +99,7 @@ func (bad failures) has(check string) bool { return bad[check] != "" }
 
 // before is what cannot be judged while a check does not hold.
 func (bad failures) before(check string) Finding {
-	f := pointless(bad[check] + " comes first")
+	f := skipped(bad[check] + " comes first")
 	f.behind = bad[check]
 	return f
 }

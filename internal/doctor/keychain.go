@@ -17,11 +17,11 @@ func (m *machine) keychain(ctx context.Context) Finding {
 	inKeychain := func(p config.Login) bool { return p.Store == store.KeychainName }
 	switch {
 	case !slices.ContainsFunc(m.places, inKeychain) && len(m.places) > 0:
-		return pointless("no login lies in it")
+		return skipped("no login lies in it")
 	case len(m.places) == 0 && m.session.Env.Precedence() != "":
-		return pointless("no login is needed")
+		return skipped("no login is needed")
 	case len(m.places) == 0 && m.getenv("DTZ_STORE") == store.FileName:
-		return pointless("DTZ_STORE is file")
+		return skipped("DTZ_STORE is file")
 	}
 	kept, err := m.session.Store(store.KeychainName)
 	if err != nil {

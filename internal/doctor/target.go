@@ -187,16 +187,16 @@ func (t *target) mend(e *session.Error) string {
 	return e.Remedy
 }
 
-// logIn is the remedy that is a new login.
+// logIn is the remedy that is a new login, where the one before lies.
 func (t *target) logIn() string {
-	command := program + " login"
-	if t.address != "" && t.address != platform.RegistryHost {
-		command += " --registry " + string(t.address)
+	var again session.LoginCommand
+	if t.address != "" {
+		again.Addresses = []config.Address{t.address}
 	}
-	if t.place != nil && t.place.Profile != config.DefaultProfile && t.place.Profile != string(t.address) {
-		command += " --profile " + t.place.Profile
+	if t.place != nil {
+		again.Profile, again.Insecure = t.place.Profile, t.place.Store == store.FileName
 	}
-	return session.Run(command)
+	return session.Run(again.String())
 }
 
 // role: without it, the registry lets nobody in.
@@ -205,7 +205,7 @@ func (t *target) role(context.Context) Finding {
 	case t.windows:
 		return inWindows()
 	case t.claims.Context == "":
-		return pointless("an API key does not say its roles")
+		return skipped("an API key does not say its roles")
 	}
 	role := platform.RoleFor(platform.RegistryRole, t.claims.Context)
 	if platform.HasRole(t.claims.Roles, platform.RegistryRole, t.claims.Context) {
