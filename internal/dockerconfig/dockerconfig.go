@@ -156,23 +156,6 @@ const (
 	MissingEntries Missing = "entries" // credHelpers was an empty object: Text
 )
 
-// Apply edits the file. A file or folder that is not there is made, for its
-// owner only.
-func (f File) Apply(e Edit) (Change, error) { return f.apply(e) }
-
-// Preview is what Apply would do.
-func (f File) Preview(e Edit) (Change, error) {
-	now, err := read(f.Path)
-	if err != nil {
-		return Change{}, err
-	}
-	c, err := e(now.data)
-	if err != nil {
-		return Change{}, fmt.Errorf("%s: %w", f.Path, err)
-	}
-	return c, nil
-}
-
 // ConflictError is an address that has another credential helper already.
 type ConflictError struct {
 	Address string

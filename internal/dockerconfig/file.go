@@ -103,17 +103,31 @@ func follow(path string) (string, error) {
 	return "", errors.New("too many symbolic links")
 }
 
-// apply edits the file. Docker takes no lock when it writes the file, so all
-// that can be done is to look once more before the new one takes its name.
-func (f File) apply(e Edit) (Change, error) {
+// Preview is what Apply would do.
+func (f File) Preview(e Edit) (Change, error) {
+	_, c, err := f.plan(e)
+	return c, err
+}
+
+func (f File) plan(e Edit) (now *content, c Change, err error) {
+	if now, err = read(f.Path); err != nil {
+		return nil, Change{}, err
+	}
+	if c, err = e(now.data); err != nil {
+		return nil, Change{}, fmt.Errorf("%s: %w", f.Path, err)
+	}
+	return now, c, nil
+}
+
+// Apply edits the file. A file or folder that is not there is made, for its
+// owner only.
+func (f File) Apply(e Edit) (Change, error) {
+	// Docker takes no lock when it writes the file, so all that can be done is to
+	// look once more before the new one takes its name.
 	for range maxTries {
-		now, err := read(f.Path)
+		now, c, err := f.plan(e)
 		if err != nil {
 			return Change{}, err
-		}
-		c, err := e(now.data)
-		if err != nil {
-			return Change{}, fmt.Errorf("%s: %w", f.Path, err)
 		}
 		if len(c.Entries) == 0 {
 			return c, nil
