@@ -236,12 +236,12 @@ func (sys system) opener() []string {
 	if !sys.inWSL() {
 		return nil
 	}
-	// Before xdg-open, which is often there without any browser of Linux'. No
-	// shell reads the address: cmd.exe would take its & for its own.
-	for _, command := range [][]string{{"wslview"}, {"rundll32.exe", "url.dll,FileProtocolHandler"}} {
-		if path, err := exec.LookPath(command[0]); err == nil {
-			return append([]string{path}, command[1:]...)
-		}
+	// Before xdg-open, which is often there without any browser of Linux'. Not
+	// cmd.exe, which would take the address's & for its own, nor wslview, which
+	// puts it into a command of PowerShell. Where xdg-open or BROWSER lead there
+	// all the same, [oauth.CheckBaseURL] has left nothing to expand in it.
+	if path, err := exec.LookPath("rundll32.exe"); err == nil {
+		return []string{path, "url.dll,FileProtocolHandler"}
 	}
 	return nil
 }

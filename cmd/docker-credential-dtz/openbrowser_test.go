@@ -52,11 +52,10 @@ func TestWhatOpensTheBrowser(t *testing.T) {
 		want     string
 	}{
 		{"a desktop has its own", "DISPLAY=:0", "xdg-open wslview rundll32.exe", ""},
-		{"Linux in Windows, made for it", "WSL_DISTRO_NAME=Debian", "xdg-open wslview rundll32.exe", "wslview"},
-		{"with a screen for Linux, too", "WSL_DISTRO_NAME=Debian DISPLAY=:0", "xdg-open wslview", "wslview"},
-		{"with nothing but Windows' own", "WSL_DISTRO_NAME=Debian", "xdg-open rundll32.exe", "rundll32.exe url.dll,FileProtocolHandler"},
+		{"Linux in Windows, without a script that hands the address to PowerShell", "WSL_DISTRO_NAME=Debian", "xdg-open wslview rundll32.exe", "rundll32.exe url.dll,FileProtocolHandler"},
+		{"with a screen for Linux, too", "WSL_DISTRO_NAME=Debian DISPLAY=:0", "xdg-open rundll32.exe", "rundll32.exe url.dll,FileProtocolHandler"},
 		{"parted from Windows", "WSL_DISTRO_NAME=Debian", "xdg-open", ""},
-		{"by choice", "WSL_DISTRO_NAME=Debian BROWSER=firefox", "wslview firefox", "firefox"},
+		{"by choice", "WSL_DISTRO_NAME=Debian BROWSER=firefox", "rundll32.exe firefox", "firefox"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -14,7 +14,9 @@ import (
 // that two spellings do not make two logins: host in lower case, default port
 // and trailing slash dropped. It must be https, or http to a literal loopback
 // address, 127.0.0.0/8 or [::1]: a name, localhost too, can be made to point
-// elsewhere. Errors never quote it; there may be a password in it.
+// elsewhere. Its path has letters, digits and "-._~/" only (RFC 3986 §2.3), so
+// that a shell which a browser's opener puts it into finds nothing to expand.
+// Errors never quote it; there may be a password in it.
 func CheckBaseURL(s string) (string, error) {
 	for i := range len(s) {
 		if s[i] <= ' ' || s[i] > '~' || s[i] == '\\' || s[i] == '%' {
@@ -56,6 +58,11 @@ func CheckBaseURL(s string) (string, error) {
 		host = "[" + host + "]"
 	}
 	p := strings.TrimRight(u.Path, "/")
+	for i := range len(p) {
+		if !isAlphanumeric(p[i]) && !strings.ContainsRune("-._~/", rune(p[i])) {
+			return "", errors.New("URL's path has other characters than letters, digits and -._~/")
+		}
+	}
 	if p != "" && path.Clean(p) != p {
 		return "", errors.New(`URL's path has "//" or dots for a part`)
 	}

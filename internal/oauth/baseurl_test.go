@@ -24,6 +24,7 @@ var baseURLs = []struct {
 	{"https to an address", "https://192.0.2.1/api", "https://192.0.2.1/api"},
 	{"https to an IPv6 address", "https://[2001:DB8:0::1]:8443", "https://[2001:db8::1]:8443"},
 	{"https to localhost", "https://localhost:8443", "https://localhost:8443"},
+	{"all that a path may have", "https://identity.dtz.rocks/a-Z_0.9~x/y", "https://identity.dtz.rocks/a-Z_0.9~x/y"},
 	{"http to loopback", "http://127.0.0.1:8080/api", "http://127.0.0.1:8080/api"},
 	{"http to loopback's default port", "http://127.0.0.1:80/api", "http://127.0.0.1/api"},
 	{"http to another loopback address", "http://127.9.8.7", "http://127.9.8.7"},
@@ -65,6 +66,24 @@ var baseURLs = []struct {
 	{"letters beyond ASCII in the host", "https://identität.dtz.rocks", ""},
 	{"letters beyond ASCII in the path", "https://identity.dtz.rocks/ä", ""},
 	{"punctuation in the host", "https://identity,dtz.rocks", ""},
+	{"a user name in the path", "https://identity.dtz.rocks/a@b", ""},
+	{"a command for PowerShell in the path", "https://identity.dtz.rocks/$(c4nary)", ""},
+	{"a command for PowerShell in the host", "https://$(c4nary).dtz.rocks", ""},
+	{"a command for PowerShell for a port", "https://identity.dtz.rocks:$(c4nary)", ""},
+	{"a command for PowerShell for a zone", "https://[fe80::1%25$(c4nary)]", ""},
+	{"a command for PowerShell in brackets", "https://[$(c4nary)]", ""},
+	{"a command for a shell in the path", "https://identity.dtz.rocks/`c4nary`", ""},
+	{"a command for a shell in the host", "https://`c4nary`", ""},
+	{"a variable", "https://identity.dtz.rocks/$HOME", ""},
+	{"an end of double quotes", `https://identity.dtz.rocks/"c4nary`, ""},
+	{"an end of quotes", "https://identity.dtz.rocks/'c4nary", ""},
+	{"the next command", "https://identity.dtz.rocks/;c4nary", ""},
+	{"the next command of cmd.exe", "https://identity.dtz.rocks/&c4nary", ""},
+	{"a pipe", "https://identity.dtz.rocks/|c4nary", ""},
+	{"a file written", "https://identity.dtz.rocks/>c4nary", ""},
+	{"a word in braces", "https://identity.dtz.rocks/{c4nary}", ""},
+	{"cmd.exe's escape", "https://identity.dtz.rocks/^c4nary", ""},
+	{"a history of commands", "https://identity.dtz.rocks/!c4nary", ""},
 	{"a trailing dot", "https://identity.dtz.rocks.", ""},
 	{"an empty label", "https://identity..rocks", ""},
 	{"port 0", "https://identity.dtz.rocks:0", ""},
@@ -101,6 +120,9 @@ func FuzzCheckBaseURL(f *testing.F) {
 		if again, err := CheckBaseURL(got); err != nil || again != got {
 			t.Errorf("CheckBaseURL(%q) = %q, which it takes for %q, %v", s, got, again, err)
 		}
+		if i := strings.IndexFunc(s, expandable); i >= 0 {
+			t.Errorf("CheckBaseURL(%q) takes %q, which a shell may expand", s, s[i])
+		}
 		u, err := url.Parse(got)
 		if err != nil {
 			t.Fatalf("CheckBaseURL(%q) = %q: %v", s, got, err)
@@ -115,4 +137,11 @@ func FuzzCheckBaseURL(f *testing.F) {
 			}
 		}
 	})
+}
+
+// expandable reports whether a shell may take r, in double quotes or in none,
+// for more than itself. A path's, a query's and an address's characters are all
+// let pass.
+func expandable(r rune) bool {
+	return r > '~' || !isAlphanumeric(byte(r)) && !strings.ContainsRune("-._~/:[]?%&=+", r)
 }

@@ -191,6 +191,10 @@ func TestAuthorizationRequest(t *testing.T) {
 	if strings.Contains(a.URL, a.verifier.Reveal()) || len(a.verifier) < 43 {
 		t.Error("the verifier is in the URL, or short")
 	}
+	hostile := begin(t, c, "$(calc)`calc`\"';|<>&^!%COMSPEC%")
+	if i := strings.IndexFunc(hostile.URL, expandable); i >= 0 {
+		t.Errorf("the URL is %s, and a shell may expand its %q", hostile.URL, hostile.URL[i])
+	}
 	for name, pair := range map[string][2]string{
 		"state": {a.state, b.state}, "nonce": {a.nonce, b.nonce}, "verifier": {a.verifier.Reveal(), b.verifier.Reveal()},
 		"port": {a.RedirectURI, b.RedirectURI}, "page": {a.loopback.pagePath, b.loopback.pagePath},

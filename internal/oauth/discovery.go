@@ -64,7 +64,11 @@ func (c *Client) endpoints(ctx context.Context) (endpoints, error) {
 		}
 		// The page asks for a password, and the code is worth a login: both
 		// stay with the service that the user has chosen.
-		if checked, err := CheckBaseURL(e.said); err != nil || originOf(checked) != origin {
+		checked, err := CheckBaseURL(e.said)
+		if err != nil {
+			return endpoints{}, resp.fail("its discovery document's " + e.name + ": " + err.Error())
+		}
+		if originOf(checked) != origin {
 			return endpoints{}, resp.fail("its discovery document names a " + e.name + " that is not on " + origin)
 		}
 		*e.to = e.said

@@ -50,10 +50,13 @@ func TestDiscovery(t *testing.T) {
 		{"an issuer with a path", map[string]any{"issuer": "ORIGIN/tenant"}, "is of another issuer"},
 		{"codes sent elsewhere", map[string]any{"token_endpoint": "https://evil.example/t"}, "names a token_endpoint that is not on http://127"},
 		{"codes sent to another port", map[string]any{"token_endpoint": "http://127.0.0.1:1/t"}, "names a token_endpoint that is not on"},
-		{"codes sent through a user name", map[string]any{"token_endpoint": "ORIGIN@evil.example/t"}, "names a token_endpoint that is not on"},
+		{"codes sent through a user name", map[string]any{"token_endpoint": "ORIGIN@evil.example/t"}, "document's token_endpoint: URL has a user name in it"},
 		{"a password typed elsewhere", map[string]any{"authorization_endpoint": "https://evil.example/a"}, "names a authorization_endpoint that is not on"},
-		{"a script", map[string]any{"authorization_endpoint": "javascript:alert(1)"}, "names a authorization_endpoint that is not on"},
-		{"http to a name", map[string]any{"token_endpoint": "http://localhost/t"}, "names a token_endpoint that is not on"},
+		{"a script", map[string]any{"authorization_endpoint": "javascript:alert(1)"}, "document's authorization_endpoint: URL does not begin with https://"},
+		{"a command for the shell that opens the browser", map[string]any{"authorization_endpoint": "ORIGIN/a$(calc)"}, "document's authorization_endpoint: URL's path has other characters than letters, digits and -._~/"},
+		{"the same behind a query", map[string]any{"authorization_endpoint": "ORIGIN/a?b=$(calc)"}, "document's authorization_endpoint: URL has a query or a fragment"},
+		{"the same as a user name", map[string]any{"authorization_endpoint": "http://$(calc)@127.0.0.1/a"}, "document's authorization_endpoint: "},
+		{"http to a name", map[string]any{"token_endpoint": "http://localhost/t"}, "document's token_endpoint: http:// is for a literal loopback address only"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
