@@ -228,7 +228,7 @@ var ailments = []struct {
 	}, {
 		"nobody is logged in",
 		func(p *patient) { p.must("", "logout") },
-		"login", doctor.Failed, "no login serves it", `run "docker-credential-dtz login --registry 127.0.0.1:`, "identity clock role registry service",
+		"login", doctor.Failed, "not logged in", `run "docker-credential-dtz login --registry 127.0.0.1:`, "role registry service",
 	}, {
 		"the login has expired",
 		func(p *patient) { p.moveClock(25 * time.Hour) },

@@ -23,8 +23,9 @@ func (sys system) newLogout() *cobra.Command {
 		Use:        "logout",
 		SuggestFor: []string{"signout"},
 		Short:      "Forget a login, here and at the identity service",
-		Long: `Forget a login: its secret, the addresses that it serves, and the API key that
-login --keep made for it, which is deleted at the identity service.`,
+		Long: `Forget a login: its secret, and the API key that login --keep made for it, which
+is deleted at the identity service. Docker goes on asking for its registries, and
+is told how to log in again; unconfigure ends that.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return sys.logout(cmd.Context(), profile, all) },
 	}

@@ -67,7 +67,7 @@ type Binding struct {
 	// takes it back.
 	ByConfigure bool `json:"byConfigure,omitempty"`
 	// NamedBy is the registry that named this address as its own, and which
-	// nobody else has asked for. Where it goes, so does this.
+	// nobody else has asked for. It keeps no login alive.
 	NamedBy Address `json:"namedBy,omitempty"`
 }
 
@@ -340,12 +340,17 @@ func (c *Config) Unbind(address Address) Binding {
 	return b
 }
 
-// Forget removes the login's place and every address bound to it, but those
-// that an API-key file serves without it.
+// Forget removes the login's place. Its bindings stay: what Docker asks for then
+// is told how to log in, and a new login finds its identity service and
+// context. Only the platform's registry is no other identity service's without
+// a login: a password that is meant for one would reach the other.
 func (c *Config) Forget(identity, profile string) {
 	c.removePlace(identity, profile)
+	if identity == platform.IdentityURL {
+		return
+	}
 	for _, address := range c.Served(identity, profile) {
-		if c.Bindings[address].APIKeyFile == "" {
+		if address.IsPlatform() && c.Bindings[address].APIKeyFile == "" {
 			delete(c.Bindings, address)
 		}
 	}

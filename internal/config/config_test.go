@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/platform"
 )
 
 func TestLoadWithoutFileBindsThePlatformsRegistry(t *testing.T) {
@@ -84,8 +86,38 @@ func TestUpdateKeepsWhatItWrote(t *testing.T) {
 		t.Fatal(err)
 	}
 	served := c.Served("https://identity.example", "work")
-	if len(c.Logins) != 0 || !slices.Equal(served, []Address{"127.0.0.1:5000"}) {
-		t.Errorf("after Forget: %+v, want the address alone that a file serves", c)
+	if len(c.Logins) != 0 || !slices.Equal(served, []Address{"127.0.0.1:5000", "127.0.0.1:6000"}) {
+		t.Errorf("after Forget: %+v, want no login and its two addresses", c)
+	}
+}
+
+// A login that is forgotten leaves its addresses bound, but the platform's
+// registry to no service but the platform's.
+func TestForget(t *testing.T) {
+	for _, tt := range []struct {
+		identity string
+		want     []Address
+	}{
+		{platform.IdentityURL, []Address{"127.0.0.1:5000", "cr.dtz.rocks", "cr.dtz.rocks:3214", "cr.dtz.rocks:4000"}},
+		{"http://127.0.0.1:5001", []Address{"127.0.0.1:5000", "cr.dtz.rocks:4000"}},
+	} {
+		bound := Binding{Identity: tt.identity, Profile: "work", Context: "context-abc12345"}
+		withKey := bound
+		withKey.APIKeyFile = "/run/key"
+		c := &Config{
+			Logins: []Login{{tt.identity, "work", "keychain"}, {tt.identity, "home", "keychain"}},
+			Bindings: map[Address]Binding{
+				"127.0.0.1:5000": bound, "cr.dtz.rocks": bound, "cr.dtz.rocks:3214": bound, "cr.dtz.rocks:4000": withKey,
+				"127.0.0.1:6000": {Identity: tt.identity, Profile: "home"},
+			},
+		}
+		c.Forget(tt.identity, "work")
+		if got := c.Served(tt.identity, "work"); !slices.Equal(got, tt.want) {
+			t.Errorf("of a login at %s are still bound %v, want %v", tt.identity, got, tt.want)
+		}
+		if len(c.Logins) != 1 || c.Bindings["127.0.0.1:5000"] != bound || len(c.Served(tt.identity, "home")) != 1 {
+			t.Errorf("after Forget: %+v", c)
+		}
 	}
 }
 

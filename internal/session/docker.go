@@ -245,13 +245,10 @@ func (s *Session) Erase(ctx context.Context, address config.Address) (note strin
 			return false // another login serves it since a moment ago
 		}
 		delete(c.Bindings, address)
-		for _, a := range c.Served(b.Identity, b.Profile) {
-			if named := c.Bindings[a]; named.NamedBy == address && named.APIKeyFile == "" {
-				delete(c.Bindings, a) // nobody has asked for it
-			}
-		}
 		return !slices.ContainsFunc(c.Served(b.Identity, b.Profile), func(a config.Address) bool {
-			return c.Bindings[a].APIKeyFile == "" // else it has no use for the login
+			rest := c.Bindings[a]
+			// Else it has no use for the login, or nobody has asked for it.
+			return rest.APIKeyFile == "" && rest.NamedBy == ""
 		})
 	})
 	var unrevoked *UnrevokedError

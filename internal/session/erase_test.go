@@ -48,9 +48,9 @@ func TestEraseEndsTheLoginWithItsLastAddress(t *testing.T) {
 	wantError(t, err, NotLoggedIn, `cr.dtz.rocks: not logged in; run "docker-credential-dtz login"`)
 }
 
-// What a registry has named goes with it, and does not keep the login. What
-// somebody has asked for does, whoever has bound it.
-func TestEraseTakesAlongWhatTheRegistryNamed(t *testing.T) {
+// What a registry has named does not keep the login. What somebody has asked for
+// does, whoever has bound it.
+func TestEraseKeepsTheLoginForWhatWasAskedFor(t *testing.T) {
 	t.Parallel()
 	const port3214, port3215, port4000 = "cr.dtz.rocks:3214", "cr.dtz.rocks:3215", "cr.dtz.rocks:4000"
 	bindings := map[config.Address]config.Binding{
@@ -65,10 +65,10 @@ func TestEraseTakesAlongWhatTheRegistryNamed(t *testing.T) {
 		erase []config.Address
 		want  []config.Address // still bound
 	}{
-		{"a registry that has named two ports", []config.Address{registry}, []config.Address{other, port4000}},
+		{"a registry that has named two ports", []config.Address{registry}, []config.Address{other, port3214, port3215, port4000}},
 		{"one of two ports that it has named", []config.Address{port3214}, []config.Address{other, registry, port3215, port4000}},
 		{"a port that configure was asked for", []config.Address{port4000}, []config.Address{other, registry, port3214, port3215}},
-		{"all that somebody has asked for", []config.Address{other, port4000, registry}, nil},
+		{"all that somebody has asked for", []config.Address{registry, port4000, other}, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(t)

@@ -93,14 +93,16 @@ func (s *Session) HasStore(name string) bool {
 	return err == nil && slices.ContainsFunc(places, func(p config.Login) bool { return p.Store == name })
 }
 
-// Serves reports whether the address is bound to the login at place already.
+// Serves reports whether the address is bound to the login at place already,
+// and that by who is logged in: after a logout it is asked for anew.
 func (s *Session) Serves(place config.Login, address config.Address) bool {
 	conf, err := config.Load(s.ConfigPath)
 	if err != nil {
 		return false
 	}
 	b, bound := conf.Lookup(address)
-	return bound && b.Identity == place.Identity && b.Profile == place.Profile
+	_, loggedIn := conf.Place(place.Identity, place.Profile)
+	return bound && b.Identity == place.Identity && b.Profile == place.Profile && (loggedIn || b.ByConfigure)
 }
 
 // Taken says which of the addresses another login serves until the one at place

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,6 +39,9 @@ func (s *Session) SignIn(ctx context.Context, place config.Login, login *store.L
 			return err
 		}
 		before, conf = r, c
+		if _, again := c.Place(place.Identity, place.Profile); !again {
+			notes = append(notes, notAgreed(c, place, addresses)...)
+		}
 		c.SetPlace(place)
 		for _, address := range addresses {
 			b := c.Bindings[address]
@@ -84,6 +88,21 @@ func (s *Session) SignIn(ctx context.Context, place config.Login, login *store.L
 		}
 	}
 	return notes, nil
+}
+
+// notAgreed unbinds the registries that a login before had served, and that
+// nobody has said are to be given tokens of this one.
+func notAgreed(c *config.Config, place config.Login, addresses []config.Address) (notes []string) {
+	for _, address := range c.Served(place.Identity, place.Profile) {
+		b := c.Bindings[address]
+		if address.IsPlatform() || slices.Contains(addresses, address) || b.ByConfigure || b.APIKeyFile != "" {
+			continue
+		}
+		delete(c.Bindings, address)
+		notes = append(notes, fmt.Sprintf("%s was served by a login before and is not by this one; to have it served, %s",
+			address, Run(LoginCommand{Addresses: []config.Address{address}, Profile: place.Profile}.String())))
+	}
+	return notes
 }
 
 // replaced is the login that a new one takes the place of.
