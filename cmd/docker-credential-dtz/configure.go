@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -77,14 +78,14 @@ func (sys system) configure(ctx context.Context, o configureOptions) error {
 		return err
 	}
 	s := sys.session(patienceForPeople)
-	if len(addresses) == 0 {
-		if addresses, err = s.Bound(); err != nil {
-			return fmt.Errorf("configuring Docker: %w", err)
-		}
-	}
 	t, err := sys.target(o.podman)
 	if err != nil {
 		return fmt.Errorf("configuring %w", err)
+	}
+	if len(addresses) == 0 {
+		if addresses, err = toConfigure(s); err != nil {
+			return fmt.Errorf("configuring %s: %w", t.who, err)
+		}
 	}
 	helper, err := sys.chooseHelper(ctx, s, t, addresses, o)
 	if err != nil {
@@ -114,19 +115,22 @@ func (sys system) configure(ctx context.Context, o configureOptions) error {
 			return fmt.Errorf("configuring %s: %w", t.who, err)
 		}
 	}
-	if !o.dryRun {
-		if err := sys.agree(ctx, s, place, unserved, o.yes); err != nil {
-			return err
-		}
-	}
 	keyFile := ""
 	if o.apiKeyFile != "" {
 		var warning string
 		if keyFile, warning, err = session.CheckKeyFile(o.apiKeyFile); err != nil {
 			return withHint(fmt.Errorf("configuring %s: %w", t.who, err), "give a file with nothing but the key in it, that stays where it is")
 		}
+		if err := atOneService(s, addresses, place.Identity); err != nil {
+			return fmt.Errorf("configuring %s: %w", t.who, err)
+		}
 		if warning != "" {
 			sys.warn("warning: " + warning)
+		}
+	}
+	if !o.dryRun {
+		if err := sys.agree(ctx, s, place, unserved, o.yes); err != nil {
+			return err
 		}
 	}
 	w.bind = func(c *config.Config) {
@@ -149,6 +153,38 @@ func (sys system) configure(ctx context.Context, o configureOptions) error {
 	sys.say("%s asks this helper for %s.", t.who, join(wired))
 	if keyFile != "" {
 		sys.say("The API key in %s serves %s. It was read and not tried: %s status", keyFile, join(addresses), program)
+	}
+	return nil
+}
+
+// toConfigure are the registries that configure means without --registry: those
+// that anything serves, else all that are bound.
+func toConfigure(s *session.Session) ([]config.Address, error) {
+	bound, err := s.Bound()
+	if err != nil {
+		return nil, err
+	}
+	served := slices.DeleteFunc(slices.Clone(bound), func(a config.Address) bool { return s.Source(a) == "" })
+	if len(served) > 0 {
+		return served, nil
+	}
+	return bound, nil
+}
+
+// atOneService refuses to let one API key serve the registries of several
+// identity services: a key of one would be sent to the others. unbound is that
+// of a registry without a binding.
+func atOneService(s *session.Session, addresses []config.Address, unbound string) error {
+	conf, err := config.Load(s.ConfigPath)
+	if err != nil {
+		return err
+	}
+	of := func(address config.Address) string { return cmp.Or(conf.IdentityOf(address), unbound) }
+	for _, address := range addresses {
+		if of(address) != of(addresses[0]) {
+			return withHint(usagef("an API key is for one identity service, and %s is at %s, but %s at %s",
+				addresses[0], of(addresses[0]), address, of(address)), "name the registries that it is for with --registry")
+		}
 	}
 	return nil
 }
