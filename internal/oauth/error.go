@@ -104,9 +104,13 @@ func Clean(s string, secrets ...secret.String) string {
 	return truncate(redact.Replace(printable(redact.Replace(s))))
 }
 
-// controlSequence is one of a terminal (ECMA-48 §5.4), e.g. a colour.
+// controlSequence is a control sequence of a terminal (ECMA-48 §5.4), e.g. a
+// colour, or a control string (§5.6), e.g. its title, which BEL ends for xterm,
+// too. No other control character is in a string: one without an end would cost
+// the whole message, and many of them a search to the end each.
 var controlSequence = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile("(?:\x1b\\[|\u009b)[0-?]*[ -/]*[@-~]")
+	return regexp.MustCompile("(?:\x1b\\[|\u009b)[0-?]*[ -/]*[@-~]" +
+		"|(?:\x1b[]PX^_]|[\u0090\u0098\u009d-\u009f])[\t-\r\\P{Cc}]*(?:\a|\x1b\\\\|\u009c)")
 })
 
 // printable is s as one line: white space of any length is one space; control
@@ -114,7 +118,7 @@ var controlSequence = sync.OnceValue(func() *regexp.Regexp {
 // bidirectional ones with it) are gone.
 func printable(s string) string {
 	s = strings.ToValidUTF8(s, "")
-	if strings.ContainsAny(s, "\x1b\u009b") { // hardly ever, and a token's roles are many
+	if strings.ContainsFunc(s, unicode.IsControl) { // hardly ever, and a token's roles are many
 		s = controlSequence().ReplaceAllString(s, "")
 	}
 	s = strings.Map(func(r rune) rune {

@@ -16,6 +16,16 @@ func TestClean(t *testing.T) {
 		{"lines by their Unicode names", "first\u2028second\u2029third\u0085fourth", "first second third fourth"},
 		{"a colour", "\x1b[31mred\x1b[0m", "red"},
 		{"a C1 control sequence", "a\u009b31mb", "ab"},
+		{"a terminal's title", "a\x1b]0;owned\ab", "ab"},
+		{"a title that a string terminator ends", "a\x1b]0;owned\x1b\\b", "ab"},
+		{"a title with C1", "a\u009d0;owned\u009cb", "ab"},
+		{"a link, the text of which stays", "\x1b]8;;https://evil.example\aa\x1b]8;;\ab", "ab"},
+		{"a device control string", "a\x1bPq#0\x1b\\b\u0090q\u009cc", "abc"},
+		{"the strings that no terminal knows", "a\x1bXs\x1b\\b\x1b^p\x1b\\c\x1b_a\x1b\\d\u0098s\u009ce\u009ep\u009cf\u009fa\u009cg", "abcdefg"},
+		{"a string of several lines", "a\x1b]0;owned\nagain\ab", "ab"},
+		{"a title beyond ASCII", "a\x1b]0;häßlich ✓\ab", "ab"},
+		{"a string without an end", "a\x1b]0;b\u009dc", "a]0;bc"},
+		{"one that begins before another ends", "a\x1b]0;b\x1b]0;c\ad", "a]0;bd"},
 		{"bell, backspace, delete, NUL", "a\a\b\x7f\x00b", "ab"},
 		{"embedded and overridden direction", "a\u202a\u202b\u202c\u202d\u202eb", "ab"},
 		{"isolated direction", "a\u2066\u2067\u2068\u2069b", "ab"},
@@ -80,6 +90,7 @@ func TestErrorReadsAsASentence(t *testing.T) {
 
 func FuzzClean(f *testing.F) {
 	f.Add("a\x1b[31m\u202eb", "b")
+	f.Add("a\x1b]0;b\x1b\\\u0090c\u009cd", "b\a")
 	f.Add("hunter2\xff", "hun\x00ter2")
 	f.Fuzz(func(t *testing.T, message, sent string) {
 		got := Clean(message, secret.String(sent))

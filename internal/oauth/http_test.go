@@ -31,7 +31,7 @@ func TestAnswersThatAreNoToken(t *testing.T) {
 		{"both", 401, `{"status":"unauthorized","msg":"wrong password"}`, "wrong password", true, false, 1},
 		{"a number for words", 401, `{"msg":7,"status":"unauthorized"}`, "unauthorized", true, false, 1},
 		{"our password for words", 401, `{"msg":"correct horse is wrong"}`, "[redacted] is wrong", true, false, 1},
-		{"escape sequences", 401, `{"msg":"\u001b]0;owned\u0007\u202eab"}`, "]0;ownedab", true, false, 1},
+		{"escape sequences", 401, `{"msg":"\u001b]0;owned\u0007\u202eab"}`, "ab", true, false, 1},
 		{"words without end", 401, `{"msg":"` + strings.Repeat("a", 2000) + `"}`, strings.Repeat("a", 200) + "…", true, false, 1},
 		{"no body", 401, ``, "", true, false, 1},
 		{"a body beyond the limit", 401, `{"msg":"` + strings.Repeat("a", 2<<20) + `"}`, "", true, false, 1},
