@@ -21,13 +21,28 @@ type console struct {
 	raw    bool // the terminal needs carriage returns
 }
 
-// say writes a line for a person, unless --quiet is given. What a style has set
-// off in it stays so.
+// styled is text of a style's making, for [system.say].
+type styled string
+
+// say writes a line for a person, unless --quiet is given. Whatever its
+// arguments hold, no escape sequence but those of styled ones is written.
 func (sys system) say(format string, args ...any) {
 	if sys.console != nil && sys.console.quiet {
 		return
 	}
-	sys.writeLine(sys.styleFor(sys.stderr).oneLine(fmt.Sprintf(format, args...)))
+	for i, arg := range args {
+		if _, ok := arg.(styled); !ok {
+			args[i] = cleaned{arg}
+		}
+	}
+	sys.writeLine(fmt.Sprintf(format, args...))
+}
+
+// cleaned is printed by fmt as arg is, but on one line.
+type cleaned struct{ arg any }
+
+func (c cleaned) Format(f fmt.State, verb rune) {
+	_, _ = io.WriteString(f, oneLine(fmt.Sprintf(fmt.FormatString(f, verb), c.arg)))
 }
 
 // warn writes one line that --quiet does not silence, whatever a path or
@@ -42,7 +57,7 @@ func (sys system) trace(format string, args ...any) {
 	if sys.console == nil || !sys.console.verbose {
 		return
 	}
-	sys.writeLine(sys.styleFor(sys.stderr).dim("* " + oneLine(fmt.Sprintf(format, args...))))
+	sys.writeLine(sys.styleFor(sys.stderr).dim("* " + fmt.Sprintf(format, args...)))
 }
 
 // writeLine writes a line to standard error: in place of one that moves there,

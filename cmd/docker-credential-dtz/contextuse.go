@@ -226,26 +226,26 @@ func (sys system) useDefault(ctx context.Context, s *session.Session, addresses 
 
 // defaultOf is the context of the login that serves the address, as far as it
 // can be read.
-func (sys system) defaultOf(ctx context.Context, s *session.Session, address config.Address) string {
+func (sys system) defaultOf(ctx context.Context, s *session.Session, address config.Address) styled {
 	place, found, err := s.ServedBy([]config.Address{address})
 	if err != nil || !found {
 		return ""
 	}
 	if login := s.Peek(ctx, place); login != nil {
-		return ", " + oauth.Clean(login.Context) + sys.roleNoteIn(login, login.Context)
+		return styled(", "+oauth.Clean(login.Context)) + sys.roleNoteIn(login, login.Context)
 	}
 	return ""
 }
 
 // roleNoteIn says whether the registry's role is there, where that is known.
-func (sys system) roleNoteIn(login *store.Login, contextID string) string {
+func (sys system) roleNoteIn(login *store.Login, contextID string) styled {
 	switch has := roleIn(login, contextID, sys.now()); {
 	case has == nil:
 		return ""
 	case *has:
 		return ", with the registry's role"
 	}
-	return ", " + sys.styleFor(sys.stderr).warn("without the registry's role")
+	return styled(", " + sys.styleFor(sys.stderr).warn("without the registry's role"))
 }
 
 // warnOfRole says what to do where the registry's role is known to be missing.

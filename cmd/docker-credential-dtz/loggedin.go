@@ -19,25 +19,26 @@ import (
 func (sys system) afterLogin(ctx context.Context, s *session.Session, place config.Login, made made, addresses []config.Address, noConfigure bool) error {
 	login := made.login
 	st := sys.styleFor(sys.stderr)
-	role := "with the registry's role"
+	role := styled("with the registry's role")
 	if !hasRole(login) {
-		role = st.warn("without the registry's role")
+		role = styled(st.warn("without the registry's role"))
 	}
 	before := ""
 	if made.stayed {
 		before = " as before"
 	}
-	sys.say("%s as %s in context %s%s, %s.", st.good("Logged in"), st.bold(who(login)), st.bold(oauth.Clean(login.Context)), before, role)
+	sys.say("%s as %s in context %s%s, %s.", styled(st.good("Logged in")),
+		styled(st.bold(who(login))), styled(st.bold(oauth.Clean(login.Context))), before, role)
 	sys.say("The login lies in %s.", strings.Join(s.Where(place), " and "))
 	sys.say("%s", lasts(place, login, addresses))
-	next := "Docker's config.json was left alone. Next: " + st.bold(configureCommand(place, addresses))
+	done, next := "Docker's config.json was left alone", configureCommand(place, addresses)
 	var added []config.Address
 	if !noConfigure {
 		var err error
 		if added, err = sys.configureDocker(ctx, s, addresses); err != nil {
 			return fmt.Errorf("logged in, but %w", err)
 		}
-		next = fmt.Sprintf("%s. Next: %s", sys.used(s, place, login, addresses), st.bold(fmt.Sprintf("docker push %s/IMAGE", addresses[0])))
+		done, next = sys.used(s, place, login, addresses), fmt.Sprintf("docker push %s/IMAGE", addresses[0])
 	}
 	if !hasRole(login) {
 		sys.warn("warning: " + roleAdvice(place, login, login.Context))
@@ -52,7 +53,7 @@ func (sys system) afterLogin(ctx context.Context, s *session.Session, place conf
 	}
 	sys.sayOwnContexts(login, own, added)
 	sys.notePrecedence(s, addresses)
-	sys.say("%s", next)
+	sys.say("%s. Next: %s", done, styled(st.bold(next)))
 	return nil
 }
 

@@ -2,10 +2,8 @@ package main
 
 import (
 	"io"
-	"regexp"
 	"runtime"
 	"strings"
-	"sync"
 )
 
 // style is how text is set off on one stream. The zero style leaves it plain.
@@ -50,28 +48,13 @@ func (s style) bad(text string) string  { return s.set("31", text) }
 func (s style) good(text string) string { return s.set("32", text) }
 func (s style) warn(text string) string { return s.set("33", text) }
 
+// set cleans the text, so that the only sequences in what it returns are its own.
 func (s style) set(parameter, text string) string {
+	text = oneLine(text)
 	if !s.color || text == "" {
 		return text
 	}
 	return "\x1b[" + parameter + "m" + text + "\x1b[0m"
-}
-
-// sgr is every sequence that a style sets.
-var sgr = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile("\x1b\\[(0|1|2|31|32|33)m") })
-
-// oneLine is [oneLine] of text that s may have set off in parts.
-func (s style) oneLine(text string) string {
-	if !s.color {
-		return oneLine(text)
-	}
-	var line strings.Builder
-	end := 0
-	for _, at := range sgr().FindAllStringIndex(text, -1) {
-		line.WriteString(oneLine(text[end:at[0]]) + text[at[0]:at[1]])
-		end = at[1]
-	}
-	return line.String() + oneLine(text[end:])
 }
 
 // state is how a check has ended, as it is called where no symbol can be shown.

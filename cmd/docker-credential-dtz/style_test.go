@@ -3,8 +3,10 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -48,23 +50,58 @@ func TestStyle(t *testing.T) {
 
 // What is shown may come from anybody: a file, a variable, a server.
 func TestOneLine(t *testing.T) {
-	for _, tt := range []struct{ name, text, plain, coloured string }{
-		{"words of all kinds", "docker push cr.dtz.rocks/äpp ✓", "docker push cr.dtz.rocks/äpp ✓", "docker push cr.dtz.rocks/äpp ✓"},
-		{"a tab", "\t\"a\"", "\t\"a\"", "\t\"a\""},
-		{"another line", "a\r\nb", "a  b", "a  b"},
-		{"a terminal's title", "\x1b]0;owned\a", " ]0;owned ", " ]0;owned "},
-		{"a clear screen", "a\x1b[2Jb\x1b[1;1H", "a [2Jb [1;1H", "a [2Jb [1;1H"},
-		{"hidden text", "\x1b[8mb", " [8mb", " [8mb"},
-		{"C1, in UTF-8 and as a byte", "\u009b2J\x9b2J", " 2J\ufffd2J", " 2J\ufffd2J"},
-		{"text turned around", "a\u202eb\u2066c", "a\ufffdb\ufffdc", "a\ufffdb\ufffdc"},
-		{"what cannot be seen", "a\u200bb\ue000", "a\ufffdb\ufffd", "a\ufffdb\ufffd"},
-		{"what a style has set off", "a \x1b[1mb\x1b[0m\n", "a  [1mb [0m ", "a \x1b[1mb\x1b[0m "},
+	for _, tt := range []struct{ name, text, want string }{
+		{"words of all kinds", "docker push cr.dtz.rocks/äpp ✓", "docker push cr.dtz.rocks/äpp ✓"},
+		{"a tab", "\t\"a\"", "\t\"a\""},
+		{"another line", "a\r\nb", "a  b"},
+		{"a terminal's title", "\x1b]0;owned\a", " ]0;owned "},
+		{"a clear screen", "a\x1b[2Jb\x1b[1;1H", "a [2Jb [1;1H"},
+		{"hidden text", "\x1b[8mb", " [8mb"},
+		{"a style's own sequences", "\x1b[32ma\x1b[0m", " [32ma [0m"},
+		{"C1, in UTF-8 and as a byte", "\u009b2J\x9b2J", " 2J\ufffd2J"},
+		{"text turned around", "a\u202eb\u2066c", "a\ufffdb\ufffdc"},
+		{"what cannot be seen", "a\u200bb\ue000", "a\ufffdb\ufffd"},
 	} {
-		if got := (style{}).oneLine(tt.text); got != tt.plain {
-			t.Errorf("%s: %q without colours, want %q", tt.name, got, tt.plain)
+		if got := oneLine(tt.text); got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
 		}
-		if got := (style{color: true}).oneLine(tt.text); got != tt.coloured {
-			t.Errorf("%s: %q with colours, want %q", tt.name, got, tt.coloured)
+		if got, want := (style{color: true}).bold(tt.text), "\x1b[1m"+tt.want+"\x1b[0m"; got != want {
+			t.Errorf("%s, set off: %q, want %q", tt.name, got, want)
+		}
+	}
+}
+
+// A terminal gets colours from a style, and none from the text that is shown.
+func TestOnlyAStyleSetsOff(t *testing.T) {
+	person, tty, err := pty.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer person.Close()
+	defer tty.Close()
+	sys := system{stderr: tty, console: &console{verbose: true}, lookup: func(string) (string, bool) { return "", false }}
+	const hostile = "\x1b[32mgood\x1b[0m\n"
+	st := sys.styleFor(tty)
+	shown := bufio.NewReader(person)
+	for _, tt := range []struct {
+		name string
+		show func()
+		want string
+	}{
+		{"text", func() { sys.say("%s: %d of %s", hostile, 3, styled(st.bold("mine"))) }, " [32mgood [0m : 3 of \x1b[1mmine\x1b[0m"},
+		{"an error", func() { sys.say("it failed: %v", errors.New(hostile)) }, "it failed:  [32mgood [0m "},
+		{"text in quotes", func() { sys.say("%q", hostile) }, `"\x1b[32mgood\x1b[0m\n"`},
+		{"text in a style", func() { sys.say("%s", styled(st.bold(hostile))) }, "\x1b[1m [32mgood [0m \x1b[0m"},
+		{"a warning", func() { sys.warn(hostile) }, program + ":  [32mgood [0m "},
+		{"a trace", func() { sys.trace("%s", hostile) }, "\x1b[2m*  [32mgood [0m \x1b[0m"},
+	} {
+		tt.show()
+		got, err := shown.ReadString('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got = strings.TrimRight(got, "\r\n"); got != tt.want {
+			t.Errorf("%s: the terminal gets %q, want %q", tt.name, got, tt.want)
 		}
 	}
 }
