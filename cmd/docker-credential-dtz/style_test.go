@@ -168,6 +168,20 @@ func TestProgress(t *testing.T) {
 		done()
 
 		out.Reset()
+		sys.prompt("Password: ", false)
+		done = sys.progress(t.Context(), "Waiting", 0)
+		time.Sleep(frameTime / 2)
+		if shown, want := screen(), "Password: \n| Waiting"; shown != want {
+			t.Errorf("below a prompt that was not answered it shows %q, want %q", shown, want)
+		}
+		time.Sleep(frameTime)
+		done()
+		sys.warn("something else")
+		if shown, want := screen(), "Password: \n"+program+": something else\n"; shown != want {
+			t.Errorf("below a prompt that was not answered it makes way for %q, want %q", shown, want)
+		}
+
+		out.Reset()
 		sys.console.quiet = true
 		done = sys.wait(t.Context(), "Waiting")
 		time.Sleep(time.Second)
