@@ -203,16 +203,6 @@ func (sys system) sayOwnContexts(login *store.Login, own map[config.Address]stri
 	}
 }
 
-// noteDefault says when the same person's new login has another default context
-// than the one before, and nobody chose that.
-func (sys system) noteDefault(before, login *store.Login) {
-	if before == nil || !platform.SameID(before.Subject, login.Subject) || platform.SameContext(before.Context, login.Context) {
-		return
-	}
-	old := oauth.Clean(before.Context)
-	sys.warn(fmt.Sprintf("note: the default context was %s before this login; %s", old, session.Run(program+" context use "+old)))
-}
-
 func (sys system) useDefault(ctx context.Context, s *session.Session, addresses []config.Address) error {
 	if err := s.UseDefault(ctx, addresses); err != nil {
 		return fmt.Errorf("giving registries back to their login's context: %w", err)

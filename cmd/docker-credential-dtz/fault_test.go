@@ -44,8 +44,8 @@ func (f *fault) calls(path string) int {
 }
 
 // set takes "works", or "echoes": 401 with all that was sent, or "answers", a
-// status, and maybe a content type and body, or "breaks" and a path of the API:
-// 500 there.
+// status, and maybe a content type and body, or "breaks", a path of the API and
+// maybe a status: 500 there, or that.
 func (f *fault) set(args []string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -56,9 +56,14 @@ func (f *fault) set(args []string) error {
 	case args[0] == "echoes":
 		f.status, f.contentType, f.echo = http.StatusUnauthorized, "application/json", true
 		return nil
-	case args[0] == "breaks" && len(args) == 2:
+	case args[0] == "breaks" && (len(args) == 2 || len(args) == 3):
 		f.status, f.only = http.StatusInternalServerError, identity.BasePath+args[1]
-		return nil
+		if len(args) == 2 {
+			return nil
+		}
+		status, err := strconv.Atoi(args[2])
+		f.status = status
+		return err
 	case args[0] == "answers" && (len(args) == 2 || len(args) == 4):
 		status, err := strconv.Atoi(args[1])
 		f.status = status

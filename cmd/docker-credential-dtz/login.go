@@ -60,7 +60,7 @@ DTZ_IDENTITY_URL chooses another identity service, DTZ_STORE the store.`,
 	f.BoolVar(&o.keep, "keep", false, "have an API key made for this machine, so that the login outlives pauses")
 	f.StringVar(&o.profile, "profile", config.DefaultProfile, "`name` of the login, for several side by side")
 	f.StringArrayVar(&o.registries, "registry", []string{platform.RegistryHost}, "registry that the login serves, `host[:port]`; repeatable")
-	f.StringVar(&o.context, "context", "", "`id` of the context to work in (default: the identity's own)")
+	f.StringVar(&o.context, "context", "", "`id` of the context to work in (default: that of the login before, or the identity's own)")
 	f.BoolVarP(&o.yes, "yes", "y", false, "serve registries other than "+platform.RegistryHost+" without asking")
 	f.BoolVar(&o.noConfigure, "no-configure", false, "leave Docker's config.json alone")
 	f.BoolVar(&o.insecure, "insecure-storage", false, "keep the login unencrypted in a file, where there is no keychain")
@@ -164,7 +164,7 @@ func (sys system) login(ctx context.Context, o loginOptions) error {
 	if err := sys.afterLogin(ctx, s, place, made, addresses, o.noConfigure); err != nil {
 		return err
 	}
-	if o.web && o.context == "" { // the client may have chosen
+	if o.context == "" && (o.web || o.apiKeyStdin && !sameKey(before, made.login.Key)) { // the client or the key has chosen
 		sys.noteDefault(before, made.login)
 	}
 	return nil
@@ -247,7 +247,10 @@ func (sys system) authenticate(ctx context.Context, client *oauth.Client, o logi
 		if err != nil {
 			return made{}, sys.explainIdentity(err, client.BaseURL)
 		}
-		got, stayed, err := sys.stay(before, got, o, func(contextID string) (oauth.Token, error) {
+		if !sameKey(before, key) { // it was made for a context, and that one is meant
+			before = nil
+		}
+		got, stayed, err := sys.stay(before, got, o, client.BaseURL, func(contextID string) (oauth.Token, error) {
 			return client.APIKey(ctx, key, contextID)
 		})
 		if err != nil {
@@ -270,7 +273,7 @@ func (sys system) authenticate(ctx context.Context, client *oauth.Client, o logi
 			return made{}, refusedContext(err, o.context, own)
 		}
 	}
-	got, stayed, err := sys.stay(before, got, o, func(contextID string) (oauth.Token, error) {
+	got, stayed, err := sys.stay(before, got, o, client.BaseURL, func(contextID string) (oauth.Token, error) {
 		return client.Refresh(ctx, got.Access, contextID)
 	})
 	if err != nil {
@@ -284,36 +287,7 @@ func (sys system) authenticate(ctx context.Context, client *oauth.Client, o logi
 	return m, err
 }
 
-// stay exchanges the token of a login without --context for one in the context
-// that the same person's login was in before. Where that is refused, it is the
-// identity's own.
-func (sys system) stay(before *store.Login, got oauth.Token, o loginOptions, exchange func(contextID string) (oauth.Token, error)) (_ oauth.Token, stayed bool, err error) {
-	if o.context != "" || before == nil || before.Context == "" ||
-		!platform.SameID(before.Subject, got.Claims.Subject) || platform.SameContext(before.Context, got.Claims.Context) {
-		return got, false, nil
-	}
-	there, err := exchange(before.Context)
-	if answer, ok := errors.AsType[*oauth.Error](err); ok && answer.Refused() {
-		sys.warn(fmt.Sprintf("warning: the login before was in context %s, which is refused now: this one is in your own", oauth.Clean(before.Context)))
-		return got, false, nil
-	}
-	return there, err == nil, err
-}
-
 const waitingForIdentity = "Waiting for the identity service"
-
-// refusedContext says which contexts there are to one who was refused another.
-func refusedContext(err error, wanted string, own oauth.Claims) error {
-	answer, ok := errors.AsType[*oauth.Error](err)
-	if !ok || !answer.Refused() {
-		return err
-	}
-	mine := own.Contexts
-	if len(mine) == 0 { // an older token names none but its own
-		mine = []string{own.Context}
-	}
-	return withHint(fmt.Errorf("working in context %s: %w", oauth.Clean(wanted), err), "you may use %s", oauth.Clean(strings.Join(mine, ", ")))
-}
 
 // undone is an error and what went wrong when what it left behind was taken
 // back, if anything did, on one line.

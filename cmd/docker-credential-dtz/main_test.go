@@ -250,7 +250,7 @@ func cmdCalls(ts *testscript.TestScript, neg bool, args []string) {
 func cmdIdentity(ts *testscript.TestScript, neg bool, args []string) {
 	w := worldOf(ts)
 	if neg || len(args) == 0 {
-		ts.Fatalf("usage: identity works | gone | revokes | deletes KEY | breaks PATH | answers STATUS [TYPE BODY]")
+		ts.Fatalf("usage: identity works | gone | revokes | deletes KEY | breaks PATH [STATUS] | answers STATUS [TYPE BODY]")
 	}
 	switch args[0] {
 	case "gone":
