@@ -107,7 +107,7 @@ func (s *Session) Serves(place config.Login, address config.Address) bool {
 
 // Taken says which of the addresses another login serves until the one at place
 // does, one line for each, and how that one is forgotten where it then serves
-// none.
+// none. Nothing has been taken yet.
 func (s *Session) Taken(place config.Login, addresses []config.Address) (notes []string) {
 	conf, err := config.Load(s.ConfigPath)
 	if err != nil {
@@ -119,7 +119,7 @@ func (s *Session) Taken(place config.Login, addresses []config.Address) (notes [
 		if !bound || !loggedIn || b.Identity == place.Identity && b.Profile == place.Profile {
 			continue
 		}
-		note := fmt.Sprintf("this takes %s from the login of profile %s", address, other.Profile)
+		note := fmt.Sprintf("this would take %s from the login of profile %s", address, other.Profile)
 		if other.Identity != place.Identity {
 			note += " at " + other.Identity
 		}
@@ -132,7 +132,7 @@ func (s *Session) Taken(place config.Login, addresses []config.Address) (notes [
 			if other.Profile != config.DefaultProfile {
 				logout += " --profile " + other.Profile
 			}
-			note += ", which then serves no registry; to forget it, " + Run(logout)
+			note += ", which would then serve no registry; to forget it, " + Run(logout)
 			if other.Identity != place.Identity { // logout has to be told which
 				note += " with DTZ_IDENTITY_URL=" + other.Identity
 			}
