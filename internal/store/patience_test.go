@@ -42,3 +42,26 @@ func TestPatienceIsOfTheClock(t *testing.T) {
 		time.Sleep(time.Minute) // the call that was left behind
 	})
 }
+
+// A call that begins while another is waiting has what is left of the time, and
+// not all of it.
+func TestPatienceIsOfCallsThatOverlap(t *testing.T) {
+	t.Setenv("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nobody/asks/here")
+	synctest.Test(t, func(t *testing.T) {
+		k := &Keychain{Patience: 5 * time.Second}
+		began := time.Now()
+		first := make(chan error, 1)
+		go func() {
+			first <- k.call(t.Context(), func() error { time.Sleep(2 * time.Second); return nil })
+		}()
+		time.Sleep(time.Second)
+		err := k.call(t.Context(), func() error { time.Sleep(4500 * time.Millisecond); return nil })
+		if took := time.Since(began); !errors.Is(err, errSilent) || took != 5*time.Second {
+			t.Errorf("a second after the first: %v, %v after that began, want silence after five seconds", err, took)
+		}
+		if err := <-first; err != nil {
+			t.Errorf("the first: %v", err)
+		}
+		time.Sleep(time.Minute) // the call that was left behind
+	})
+}
