@@ -224,7 +224,7 @@ func TestDoctorOnPodmanAlone(t *testing.T) {
 	p.setenv("DOCKER_CONFIG", filepath.Dir(p.write("elsewhere/config.json", "{}", 0o600)))
 	findings, o = p.examine()
 	i := slices.IndexFunc(findings, func(f doctor.Finding) bool { return f.Check == "podman" })
-	if f := findings[i]; f.State != doctor.Warning || !strings.Contains(f.Saw, "DOCKER_CONFIG only") || !strings.Contains(f.Remedy, " configure --registry ") {
+	if f := findings[i]; f.State != doctor.Warning || !strings.Contains(f.Saw, "podman 4.4, buildah 1.29 and newer look into DOCKER_CONFIG only") || !strings.Contains(f.Remedy, " configure --registry ") {
 		t.Errorf("with DOCKER_CONFIG: %+v", f)
 	}
 	if o.code != exitFailure {

@@ -15,9 +15,11 @@ import (
 // their own.
 
 // podman: podman, skopeo and buildah look into containers' auth.json before they
-// look into Docker's (containers-auth.json(5)). With DOCKER_CONFIG, podman and
-// buildah look there and nowhere else (containers/common, pkg/auth:
-// GetDefaultAuthFile).
+// look into Docker's (containers-auth.json(5)). To podman and buildah,
+// DOCKER_CONFIG names a file as REGISTRY_AUTH_FILE does to all three
+// (containers/common, pkg/auth: GetDefaultAuthFile): before podman 4.4 and
+// buildah 1.29 that is the first one they look into, since then the only one
+// (containers/image 5.24.0, pkg/docker/config: getAuthFilePaths).
 func (t *target) podman(context.Context) Finding {
 	who, alone := "podman and skopeo", t.getenv("DOCKER_CONFIG") != "" && t.getenv("REGISTRY_AUTH_FILE") == ""
 	if alone {
@@ -38,7 +40,7 @@ func (t *target) podman(context.Context) Finding {
 		switch {
 		case named && dockerconfig.IsOurs(helper) && alone && !t.dockerAsks():
 			return warning(session.Run(program+" configure --registry "+string(t.address))+", or unset DOCKER_CONFIG",
-				"podman and buildah look into DOCKER_CONFIG only, and not into %s, which names this program", path)
+				"podman 4.4, buildah 1.29 and newer look into DOCKER_CONFIG only, and not into %s, which names this program", path)
 		case named && dockerconfig.IsOurs(helper):
 			return ok("podman asks this program, by %s", path)
 		case named:
@@ -53,7 +55,7 @@ func (t *target) podman(context.Context) Finding {
 	}
 	if t.getenv("REGISTRY_AUTH_FILE") != "" && !slices.Contains(t.Podman, t.Docker.Path) {
 		return warning(session.Run(configure)+", or unset REGISTRY_AUTH_FILE",
-			"podman and skopeo look into REGISTRY_AUTH_FILE only, %s, which does not name this program", t.Podman[0])
+			"podman 4.4, skopeo 1.11 and newer look into REGISTRY_AUTH_FILE only, %s, which does not name this program", t.Podman[0])
 	}
 	return ok("nothing of podman's comes before Docker's config.json")
 }
