@@ -27,8 +27,8 @@ func (t tracer) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// shownURL is scheme, host and path of a URL, without the API key that deleting it puts
-// into the path.
+// shownURL is scheme, host and path of a URL, without the API key that deleting
+// it puts into the path.
 func shownURL(u *url.URL) string {
 	const keys = "/me/identity/apikey/"
 	path := u.EscapedPath()
