@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -87,14 +88,25 @@ func (sys system) carryOut(ctx context.Context, s *session.Session, c change) (d
 		}
 		return plan, nil
 	}
+	var bound []string
 	if !c.removes {
-		if err := sys.rebind(ctx, s, func(conf *config.Config) { c.bind(conf, plan) }); err != nil {
+		err := sys.rebind(ctx, s, func(conf *config.Config) {
+			were := maps.Clone(conf.Bindings)
+			c.bind(conf, plan)
+			bound = changed(were, conf.Bindings)
+		})
+		if err != nil {
 			return plan, err
 		}
 	}
 	done, err := c.target.Apply(c.edit)
 	if err != nil {
-		return done, explainFile(err, c)
+		err = explainFile(err, c)
+		if len(bound) > 0 {
+			sys.remember(ctx, s, c.target, plan)
+			err = explainBound(err, c.target, bound)
+		}
+		return done, err
 	}
 	if len(done.Entries) > 0 {
 		sys.trace("wrote %s", c.target.Path)
@@ -106,12 +118,48 @@ func (sys system) carryOut(ctx context.Context, s *session.Session, c change) (d
 		})
 		return done, err
 	}
-	if err := sys.rebind(ctx, s, func(conf *config.Config) { noteOrigin(conf, c.target.Path, done) }); err != nil {
-		// A pipeline without a home has no place for what unconfigure would want
-		// to know, and needs none.
-		sys.trace("what %s held before is not remembered: %v", c.target.Path, err)
-	}
+	sys.remember(ctx, s, c.target, done)
 	return done, nil
+}
+
+// remember keeps what unconfigure would want to know. A pipeline without a home
+// has no place for that, and needs none.
+func (sys system) remember(ctx context.Context, s *session.Session, t target, done dockerconfig.Change) {
+	if err := sys.rebind(ctx, s, func(conf *config.Config) { noteOrigin(conf, t.Path, done) }); err != nil {
+		sys.trace("what %s held before is not remembered: %v", t.Path, err)
+	}
+}
+
+// changed are the bindings that are other than before, for people.
+func changed(were, are map[config.Address]config.Binding) []string {
+	var list []string
+	for _, address := range slices.Sorted(maps.Keys(are)) {
+		if b := are[address]; b != were[address] {
+			list = append(list, served(address, b))
+		}
+	}
+	return list
+}
+
+// served is an address and what serves it where configure has said so.
+func served(address config.Address, b config.Binding) string {
+	if b.APIKeyFile == "" {
+		return string(address)
+	}
+	return fmt.Sprintf("%s with the API key in %s", address, b.APIKeyFile)
+}
+
+// explainBound adds what has been bound for a file that could not be written,
+// and how that ends.
+func explainBound(err error, t target, bound []string) error {
+	command, hint := program+" unconfigure", hintOf(err)
+	if t.who == podmanName {
+		command += " --podman"
+	}
+	if hint != "" {
+		hint += "; "
+	}
+	return withHint(err, "%salready served: %s (%s takes that back)", hint, join(bound), command)
 }
 
 // rebind changes our own file. Where that changes nothing, it need not be there,
