@@ -1,6 +1,8 @@
 package oauth
 
 import (
+	"encoding/json"
+	"net/url"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -92,13 +94,24 @@ func FuzzClean(f *testing.F) {
 	f.Add("a\x1b[31m\u202eb", "b")
 	f.Add("a\x1b]0;b\x1b\\\u0090c\u009cd", "b\a")
 	f.Add("hunter2\xff", "hun\x00ter2")
+	f.Add("hunter2 is\u00a0long&enough, hunter2+is%C2%A0long%26enough", "hunter2 is\u00a0long&enough")
+	f.Add("\x1b[hunter2\"long\\\"enough", "hunter2\"long\\\"enough")
+	f.Add(strings.Repeat("\x1b]", 1000)+"\u2028\u2029\ufeff\U000e0001", "x")
 	f.Fuzz(func(t *testing.T, message, sent string) {
 		got := Clean(message, secret.String(sent))
-		if printable(got) != got || utf8.RuneCountInString(got) > maxMessage+1 {
+		if !showable(got) || printable(got) != got || utf8.RuneCountInString(got) > maxMessage+1 {
 			t.Errorf("Clean(%q) = %q, want one line to be shown", message, got)
 		}
-		if len(sent) > len("[redacted]") && strings.Contains(got, sent) {
-			t.Errorf("Clean(%q) = %q, which holds %q", message, got, sent)
+		asJSON, _ := json.Marshal(sent)
+		for _, form := range []string{sent, string(asJSON[1 : len(asJSON)-1]), url.QueryEscape(sent)} {
+			form = printable(form)
+			// With brackets, or shorter, it can come together from ours.
+			if len(form) > len("[redacted]") && !strings.ContainsAny(form, "[]") && strings.Contains(got, form) {
+				t.Errorf("Clean(%q) = %q, which holds %q", message, got, form)
+			}
+		}
+		if once := Clean(message); Clean(once) != once {
+			t.Errorf("Clean(%q) = %q, and cleaned again %q", message, once, Clean(once))
 		}
 	})
 }

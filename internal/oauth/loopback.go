@@ -53,19 +53,7 @@ func (b *BrowserLogin) listen(ctx context.Context, port int) error {
 		}
 		return fmt.Errorf("%w, port %d: %w", ErrNotListening, port, err)
 	}
-	b.loopback = &loopback{
-		host:     listener.Addr().String(),
-		pagePath: "/" + rand.Text(),
-		take: func(query string) error {
-			r, err := b.parse(query)
-			if err == nil {
-				b.arrive(r)
-			}
-			return err
-		},
-		ended: make(chan struct{}),
-		shown: make(chan struct{}),
-	}
+	b.loopback = newLoopback(b, listener.Addr().String())
 	b.RedirectURI = "http://" + b.loopback.host + callbackPath
 	server := &http.Server{
 		Handler:                      b.loopback,
@@ -82,6 +70,22 @@ func (b *BrowserLogin) listen(ctx context.Context, port int) error {
 	}
 	go func() { _ = server.Serve(listener) }()
 	return nil
+}
+
+func newLoopback(b *BrowserLogin, host string) *loopback {
+	return &loopback{
+		host:     host,
+		pagePath: "/" + rand.Text(),
+		take: func(query string) error {
+			r, err := b.parse(query)
+			if err == nil {
+				b.arrive(r)
+			}
+			return err
+		},
+		ended: make(chan struct{}),
+		shown: make(chan struct{}),
+	}
 }
 
 // Finish ends the login and the listener. A browser that came back by itself is

@@ -4,6 +4,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/platform"
 )
@@ -91,11 +92,17 @@ func FuzzRedirect(f *testing.F) {
 			if len(b.arrived) != 0 {
 				t.Errorf("%q is refused (%v) and counts all the same", text, err)
 			}
+			if quotes(err.Error(), text) {
+				t.Errorf("%q is refused with %q, which quotes it", text, err)
+			}
 			return
 		}
 		r := <-b.arrived
 		if (r.code == "") == (r.err == nil) {
 			t.Errorf("%q gives the code %q and the error %v, want one of them", text, r.code.Reveal(), r.err)
+		}
+		if r.err != nil && (!showable(r.err.Error()) || utf8.RuneCountInString(r.err.Error()) > 3*maxMessage) {
+			t.Errorf("%q ends the login with %q", text, r.err)
 		}
 		_, query, found := strings.Cut(text, "?")
 		if !found {

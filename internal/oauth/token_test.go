@@ -166,19 +166,24 @@ func FuzzParseClaims(f *testing.F) {
 	f.Fuzz(func(t *testing.T, token string) {
 		claims, err := ParseClaims(token)
 		if err != nil {
-			if len(token) > 8 && strings.Contains(err.Error(), token) {
+			if quotes(err.Error(), token) || !showable(err.Error()) {
 				t.Errorf("error %q quotes the token", err)
 			}
 			return
 		}
-		if !isHeaderSafe(token) {
-			t.Errorf("accepted a token that no header can hold: %q", token)
+		if !isToken(token) {
+			t.Errorf("accepted what is no token: %q", token)
+		}
+		for _, at := range []time.Time{claims.IssuedAt, claims.Expires} {
+			if !at.IsZero() && (at.Before(time.Unix(0, 0)) || at.UTC().Year() > 9999) {
+				t.Errorf("accepted the time %v", at)
+			}
 		}
 		if claims.Subject == "" || claims.Context == "" {
 			t.Errorf("accepted claims without sub or scope: %+v", claims)
 		}
 		for _, s := range append([]string{claims.Subject, claims.Context}, append(claims.Roles, claims.Contexts...)...) {
-			if printable(s) != s {
+			if !showable(s) {
 				t.Errorf("accepted a claim that cannot be shown: %q", s)
 			}
 		}
@@ -194,13 +199,20 @@ func FuzzTokenResponse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte, date int64) {
 		got, err := parseTokenResponse(&response{body: body, date: time.Unix(date, 0), received: monday})
 		if err != nil {
+			if quotes(err.Error(), string(body)) || !showable(err.Error()) {
+				t.Errorf("error %q quotes the answer", err)
+			}
 			return
 		}
-		if !isHeaderSafe(got.Access.Reveal()) {
-			t.Error("accepted a token that no header can hold")
+		if !isToken(got.Access.Reveal()) {
+			t.Errorf("accepted what is no token: %q", got.Access.Reveal())
 		}
-		if got.Lifetime <= 0 || !got.Expires().After(got.Received) {
+		sameClaims(t, got.Access.Reveal(), got.Claims)
+		if got.Lifetime <= 0 || got.Lifetime > tenYears || !got.Expires().After(got.Received) {
 			t.Errorf("accepted a token that lives %v", got.Lifetime)
+		}
+		if end := got.Claims.Expires; !end.IsZero() && got.Lifetime > end.Sub(time.Unix(date, 0)) {
+			t.Errorf("accepted a token for %v, %v after its end", got.Lifetime, got.Lifetime-end.Sub(time.Unix(date, 0)))
 		}
 	})
 }
