@@ -104,16 +104,23 @@ func (c *KeyCache) Save(t Token) error {
 	if err != nil {
 		return err
 	}
+	sealed, err := c.sealed(plaintext)
+	if err != nil {
+		return err
+	}
+	return atomicfile.Write(c.seal(), sealed)
+}
+
+// sealed is the file's content: the salt, and what is sealed with the key that
+// it gives.
+func (c *KeyCache) sealed(plaintext []byte) ([]byte, error) {
 	salt := randomBytes(saltSize)
 	key, err := c.sealingKey(salt)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	sealed, err := seal(key, plaintext, c.info)
-	if err != nil {
-		return err
-	}
-	return atomicfile.Write(c.seal(), append(salt, sealed...))
+	return append(salt, sealed...), err
 }
 
 // ErrNoCacheDir is returned by [CacheDir] where no folder is safe.

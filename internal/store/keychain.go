@@ -90,13 +90,18 @@ func (k *Keychain) load(ctx context.Context, key Key) (*Login, error) {
 	if err != nil {
 		return nil, err
 	}
+	return k.open(key, text)
+}
+
+// open reads an item, and the sealed file if it names one.
+func (k *Keychain) open(key Key, text string) (*Login, error) {
 	var it item
 	if err := json.Unmarshal([]byte(text), &it); err != nil {
 		return nil, &DamagedError{k.itemName(key), "not an item of this program"}
 	}
 	data := []byte(it.Record)
 	if it.File != "" {
-		if it.File != filepath.Base(it.File) || !strings.HasPrefix(it.File, key.id()) {
+		if !isSealedName(it.File, key) {
 			return nil, &DamagedError{k.itemName(key), "it names a file that is not its own"}
 		}
 		sealed, err := os.ReadFile(filepath.Join(k.Dir, it.File))
@@ -130,7 +135,7 @@ func (k *Keychain) Save(ctx context.Context, key Key, login *Login) error {
 	}
 	file := ""
 	if len(text) > k.cap(key) {
-		file = key.id() + "-" + hex.EncodeToString(randomBytes(8)) + sealedSuffix
+		file = sealedName(key)
 		fileKey := randomBytes(sealedKeySize)
 		if err := k.writeSealed(file, fileKey, data); err != nil {
 			return err
@@ -149,6 +154,20 @@ func (k *Keychain) Save(ctx context.Context, key Key, login *Login) error {
 }
 
 const sealedSuffix = ".sealed"
+
+// sealedName is a name that no sealed file has had.
+func sealedName(key Key) string {
+	return key.id() + "-" + hex.EncodeToString(randomBytes(8)) + sealedSuffix
+}
+
+// isSealedName reports whether [sealedName] can have made name. What else an item
+// says is no file of the login's, wherever a path of that spelling leads.
+func isSealedName(name string, key Key) bool {
+	random, isSealed := strings.CutSuffix(name, sealedSuffix)
+	random, isOwn := strings.CutPrefix(random, key.id()+"-")
+	_, err := hex.DecodeString(random)
+	return isSealed && isOwn && err == nil && len(random) == 16 && random == strings.ToLower(random)
+}
 
 func (k *Keychain) writeSealed(name string, key, data []byte) error {
 	sealed, err := seal(key, data, name)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/platform"
@@ -111,10 +112,16 @@ func (t Token) record() tokenRecord {
 
 func (r tokenRecord) token() (Token, error) {
 	const century = 100 * 365 * 24 * 3600
-	if r.Access == "" || r.Lifetime < 0 || r.Lifetime > century || r.Received < 0 || r.Received > 1<<40 {
+	if r.Access == "" || !isWord(r.Access) || r.Lifetime < 0 || r.Lifetime > century || r.Received < 0 || r.Received > 1<<40 {
 		return Token{}, errors.New("a token in it makes no sense")
 	}
 	return Token{r.Context, secret.String(r.Access), time.Unix(r.Received, 0), time.Duration(r.Lifetime) * time.Second}, nil
+}
+
+// isWord reports whether s can stand in a header and on a line: whoever can write
+// where logins lie gets nothing else to either.
+func isWord(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
 func (l *Login) encode() ([]byte, error) {
@@ -141,6 +148,9 @@ func decodeLogin(data []byte) (*Login, error) {
 			return nil, err
 		}
 		l.Tokens = append(l.Tokens, t)
+	}
+	if !isWord(r.Key) {
+		return nil, errors.New("a key in it makes no sense")
 	}
 	if l.Key == "" && len(l.Tokens) == 0 {
 		return nil, errors.New("it holds neither key nor token")

@@ -227,7 +227,7 @@ func TestForeignItemIsNamedNotQuoted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	foreign, err := json.Marshal(item{File: "0000-1.sealed", Key: randomBytes(32)})
+	foreign, err := json.Marshal(item{File: "0000000000000000-0123456789abcdef.sealed", Key: randomBytes(32)})
 	if err != nil {
 		t.Fatal(err)
 	}
