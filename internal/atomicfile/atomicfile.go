@@ -4,33 +4,104 @@ package atomicfile
 
 import (
 	"errors"
-	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // Write replaces the file at path by data, readable and writable by its owner
-// only. The new content is on disk before it takes the name; after an error
-// the old file is as it was, and nothing is left beside it.
-func Write(path string, data []byte) (err error) {
-	dir, name := filepath.Split(path)
-	tmp, err := os.CreateTemp(dir, "."+name+".*") // 0600, and refuses an existing file or link
+// only. The new content is on disk before it takes the name; after an error, an
+// [*fs.PathError] for path, the old file is as it was, and nothing is left
+// beside it.
+func Write(path string, data []byte) error {
+	f, err := Create(path)
 	if err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("writing %s: %w", path, errors.Join(err, os.Remove(tmp.Name())))
-		}
-	}()
-	if _, err := tmp.Write(data); err != nil {
-		return errors.Join(err, tmp.Close())
-	}
-	if err := tmp.Sync(); err != nil {
-		return errors.Join(err, tmp.Close())
-	}
-	if err := tmp.Close(); err != nil {
 		return err
 	}
-	return os.Rename(tmp.Name(), path)
+	defer f.Discard()
+	if _, err := f.Write(data); err != nil {
+		return f.failed(err)
+	}
+	return f.Commit()
+}
+
+// File is new content for a file, under a temporary name beside it until
+// [File.Commit].
+type File struct {
+	*os.File
+	path      string
+	committed bool
+}
+
+// mark is in the name of our temporary files and of nobody else's.
+const mark = ".docker-credential-dtz-"
+
+// Create begins new content for the file at path, readable and writable by its
+// owner only. Temporary files of writers that were killed are removed first,
+// those of living ones are not.
+func Create(path string) (*File, error) {
+	dir, name := filepath.Split(path)
+	prefix := "." + name + mark
+	sweep(dir, prefix)
+	for {
+		tmp, err := os.CreateTemp(dir, prefix+"*") // 0600, and refuses an existing file or link
+		f := &File{File: tmp, path: path}
+		if err != nil {
+			return nil, f.failed(err)
+		}
+		if claim(tmp) {
+			return f, nil
+		}
+		_ = tmp.Close() // another's sweep has come between; it removes the file
+	}
+}
+
+// Commit gives the content the file's name once it is on disk. After an error
+// the old file is as it was.
+func (f *File) Commit() error {
+	err := f.Sync()
+	if err == nil && !renamesOpenFiles {
+		err = f.Close()
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), f.path)
+	}
+	if err != nil {
+		return f.failed(err)
+	}
+	f.committed = true
+	_ = f.Close() // all of it is on disk
+	return nil
+}
+
+// Discard removes what has been written, unless it has been committed.
+func (f *File) Discard() {
+	if !f.committed {
+		_ = f.Close() // closed already, or failing is of no matter
+		_ = os.Remove(f.Name())
+	}
+}
+
+// failed names the file that was to be written, not the temporary one.
+func (f *File) failed(err error) error {
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
+		err = path.Err
+	} else if link, ok := errors.AsType[*os.LinkError](err); ok {
+		err = link.Err
+	}
+	return &fs.PathError{Op: "writing", Path: f.path, Err: err}
+}
+
+// sweep removes from dir what writers have left that were killed.
+func sweep(dir, prefix string) {
+	if dir == "" {
+		dir = "."
+	}
+	entries, _ := os.ReadDir(dir) // if it cannot be read, nothing is swept
+	for _, entry := range entries {
+		if strings.HasPrefix(entry.Name(), prefix) && entry.Type().IsRegular() {
+			removeAbandoned(filepath.Join(dir, entry.Name()))
+		}
+	}
 }

@@ -1,10 +1,15 @@
 package atomicfile
 
 import (
+	"bytes"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"testing"
+	"time"
 )
 
 func TestWriteReplacesWhole(t *testing.T) {
@@ -60,5 +65,95 @@ func TestWriteDoesNotFollowALinkOutOfItsFolder(t *testing.T) {
 	}
 	if got, _ := os.ReadFile(victim); string(got) != "precious" {
 		t.Errorf("the link's target was overwritten: %q", got)
+	}
+}
+
+func TestWriteSweepsWhatKilledWritersLeft(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "record")
+	killed, err := Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	killed.Close() // as the end of the process does
+	long := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(killed.Name(), long, long); err != nil {
+		t.Fatal(err)
+	}
+	living, err := Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer living.Discard()
+	if _, err := living.WriteString("of the living"); err != nil {
+		t.Fatal(err)
+	}
+	others := []string{".record.swp", ".record.123", "record.123", ".other" + mark + "1"}
+	for _, name := range others {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	folder, link := ".record"+mark+"folder", ".record"+mark+"link"
+	if err := os.Mkdir(filepath.Join(dir, folder), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	others = append(others, folder)
+	if os.Symlink(filepath.Join(dir, "record.123"), filepath.Join(dir, link)) == nil {
+		others = append(others, link)
+	}
+
+	if err := Write(path, []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(killed.Name()); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("what a killed writer left is still there: %v", err)
+	}
+	for _, name := range others {
+		if _, err := os.Lstat(filepath.Join(dir, name)); err != nil {
+			t.Errorf("another's file is gone: %v", err)
+		}
+	}
+	if err := living.Commit(); err != nil {
+		t.Errorf("the file of a living writer is gone: %v", err)
+	}
+	if got, _ := os.ReadFile(path); string(got) != "of the living" {
+		t.Errorf("the file holds %q", got)
+	}
+}
+
+// However writers and their sweeps meet, each of them succeeds, and whoever
+// reads meanwhile sees a whole.
+func TestManyWriteAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "record")
+	content := func(i int) []byte { return bytes.Repeat([]byte{byte('a' + i)}, 10_000) }
+	if err := Write(path, content(0)); err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			for range 25 {
+				if err := Write(path, content(i)); err != nil && runtime.GOOS != "windows" { // where a reader can be in the way
+					t.Error(err)
+				}
+				if got, err := os.ReadFile(path); err == nil && !bytes.Equal(got, bytes.Repeat(got[:1], 10_000)) {
+					t.Errorf("a part was seen: %d bytes", len(got))
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
+		t.Errorf("left behind: %v, %v", entries, err)
+	}
+}
+
+func TestErrorsNameTheFileThatWasToBeWritten(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "absent", "record")
+	err := Write(path, nil)
+	if pathErr, ok := errors.AsType[*fs.PathError](err); !ok || pathErr.Path != path {
+		t.Errorf("Write says %q", err)
 	}
 }

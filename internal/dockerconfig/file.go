@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/atomicfile"
 )
 
 const (
@@ -165,33 +167,24 @@ func (f File) remove(old *content) error {
 // write replaces the file as it was read by one that holds data, with the same
 // mode and, where that is allowed, the same owner. On an error, ErrChanged if it
 // is no longer as it was read, it stays as it is and nothing is left beside it.
-func (f File) write(old *content, data []byte) (err error) {
-	dir := filepath.Dir(old.target)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+func (f File) write(old *content, data []byte) error {
+	if err := os.MkdirAll(filepath.Dir(old.target), 0o700); err != nil {
 		return err
 	}
-	tmp, err := os.CreateTemp(dir, "."+filepath.Base(old.target)+".*") // 0600, in a place where nothing was
+	tmp, err := atomicfile.Create(old.target)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			_ = tmp.Close() // closed already, or failing is of no matter
-			_ = os.Remove(tmp.Name())
-		}
-	}()
+	defer tmp.Discard()
 	if _, err := tmp.Write(data); err != nil {
 		return err
 	}
 	if old.info != nil {
-		if err := tmp.Chmod(keepOwner(tmp, old.info)); err != nil {
+		if err := tmp.Chmod(keepOwner(tmp.File, old.info)); err != nil {
 			return err
 		}
 	}
 	if err := tmp.Sync(); err != nil {
-		return err
-	}
-	if err := tmp.Close(); err != nil {
 		return err
 	}
 	now, err := read(f.Path)
@@ -201,5 +194,5 @@ func (f File) write(old *content, data []byte) (err error) {
 	if !now.equal(old) {
 		return ErrChanged
 	}
-	return os.Rename(tmp.Name(), old.target)
+	return tmp.Commit()
 }
