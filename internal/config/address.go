@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/platform"
 )
@@ -32,7 +33,8 @@ func ParseAddress(s string) (Address, error) {
 	}
 	for i := range len(s) {
 		if c := s[i]; c <= ' ' || c > '~' || strings.IndexByte(`%\?#`, c) >= 0 {
-			return refuse(fmt.Sprintf("character %q", c))
+			r, _ := utf8.DecodeRuneInString(s[i:])
+			return refuse(fmt.Sprintf("character %+q", r))
 		}
 	}
 	rest, defaultPort := strings.ToLower(s), 443

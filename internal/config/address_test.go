@@ -1,6 +1,9 @@
 package config
 
 import (
+	"net"
+	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -81,14 +84,39 @@ func FuzzParseAddress(f *testing.F) {
 			if a != "" {
 				t.Fatalf("ParseAddress(%q) = %q with the error %v", s, a, err)
 			}
+			if text := err.Error(); len(text) > 2000 || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
+				t.Fatalf("ParseAddress(%q) = %q, want an error that can be shown", s, text)
+			}
 			return
 		}
 		again, err := ParseAddress(string(a))
 		if err != nil || again != a {
 			t.Fatalf("ParseAddress(%q) = %q, which parses as %q, %v", s, a, again, err)
 		}
-		if strings.ContainsAny(string(a), "@/\\% \n\r\x00") || strings.ToLower(string(a)) != string(a) {
+		if i := strings.IndexFunc(string(a), func(r rune) bool { return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789-_.:[]", r) }); i >= 0 {
 			t.Fatalf("ParseAddress(%q) = %q", s, a)
+		}
+		// Whoever reads it by the rules of URLs comes to the same host and port.
+		spelled := s
+		if scheme, _, found := strings.Cut(s, "://"); !found || strings.Contains(scheme, "/") {
+			spelled = "https://" + s
+		}
+		u, err := url.Parse(spelled)
+		if err != nil || u.User != nil {
+			t.Fatalf("ParseAddress(%q) = %q, which is no URL or has user information: %v", s, a, err)
+		}
+		host, port := strings.ToLower(u.Hostname()), u.Port()
+		if ip, err := netip.ParseAddr(host); err == nil {
+			host = ip.String()
+		}
+		if port == "" {
+			port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+		}
+		if want := strings.TrimSuffix(net.JoinHostPort(host, port), ":443"); want != string(a) {
+			t.Fatalf("ParseAddress(%q) = %q, and as a URL it is %q", s, a, want)
+		}
+		if ip, err := netip.ParseAddr(host); u.Scheme == "http" && (err != nil || !ip.IsLoopback()) {
+			t.Fatalf("ParseAddress(%q) = %q, in the clear", s, a)
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -317,17 +318,45 @@ func FuzzDecode(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(valid)
+	for _, text := range []string{
+		`{"version":1,"bindings":{"127.0.0.1:5000":{"identity":"https://i","profile":"p","context":"c","apiKeyFile":"/f","byConfigure":true,"namedBy":"127.0.0.1"}}}`,
+		`{"version":1,"bindings":{"a:1":{"identity":"https://i","profile":"p"},"a:1":{"identity":"https://evil","profile":"p"}}}`,
+		`{"version":1,"logins":[{"identity":"https://i","profile":"p","store":"file"},{"identity":"https://i","profile":"p","store":"keychain"}]}`,
+		`{"version":1,"version":2}`, `{"VERSION":1}`, `{"version":1,"bindings":null,"origins":{"\u001b[31m":{"missing":"file","text":"\u202e"}}}`,
+		`{"version":1,"bindings":{"A:1":{}}}`, `{"version":1,"bindings":{"u@a":{"identity":"i","profile":"p"}}}`, `{"version":1} {"version":1}`,
+		`{"version":1,"origins":` + strings.Repeat("[", 100_000), "\xff\x00", "null",
+	} {
+		f.Add([]byte(text))
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := decode(data)
 		if err != nil {
 			return
 		}
+		for address, b := range c.Bindings {
+			if canonical, err := ParseAddress(string(address)); err != nil || canonical != address || b.Identity == "" || b.Profile == "" {
+				t.Fatalf("decode(%q) binds %q to %+v", data, address, b)
+			}
+			if got, found := c.Lookup(address); !found || got != b || !slices.Contains(c.Served(b.Identity, b.Profile), address) {
+				t.Fatalf("decode(%q): %q is not served by its own binding", data, address)
+			}
+		}
 		again, err := c.encode()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := decode(again); err != nil {
+		same, err := decode(again)
+		if err != nil {
 			t.Fatalf("decode(%q) is written as %q, which is refused: %v", data, again, err)
+		}
+		if twice, err := same.encode(); err != nil || !bytes.Equal(twice, again) {
+			t.Fatalf("decode(%q) is written as %q, and then as %q, %v", data, again, twice, err)
+		}
+		for _, l := range c.Logins {
+			c.Forget(l.Identity, l.Profile)
+			if _, found := c.Place(l.Identity, l.Profile); found {
+				t.Fatalf("decode(%q): a login is forgotten and still there", data)
+			}
 		}
 	})
 }

@@ -16,6 +16,10 @@ func FuzzEdit(f *testing.F) {
 		f.Add([]byte(tt.before), ours)
 	}
 	f.Add([]byte(`{"credHelpers":{"a":"b","a":"c"},"credhelpers2":null,"auths":{"x":{"auth":"y"}}}`), "a")
+	// Containers' auth.json has the same editor.
+	f.Add([]byte("{\n\t\"auths\": {\n\t\t\"quay.io\": {\n\t\t\t\"auth\": \"eA==\"\n\t\t}\n\t}\n}"), ours)
+	f.Add([]byte(strings.Repeat(`{"credHelpers":`, 100_000)), ours)
+	f.Add([]byte(`{"credHelpers":{"`+strings.Repeat("a", 64<<10)+`":"x"}}`), "\x1b[31m\u202e")
 	f.Add([]byte("{\"credHelpers\":{\"\xff\":\"b\"}}"), "\xff")
 	f.Fuzz(func(t *testing.T, before []byte, address string) {
 		original := slices.Clone(before)
@@ -60,6 +64,54 @@ func FuzzEdit(f *testing.F) {
 		back, _, err := edited(Remove(nil, c.Origin, "dtz"), after)
 		if err != nil || string(back) != string(before) && !hasHelper(have, "dtz") {
 			t.Errorf("taken back, %q is %q, %v", before, back, err)
+		}
+	})
+}
+
+// What is told of auths, in either file or in DOCKER_AUTH_CONFIG, are the keys of
+// entries with a secret, and of the secret nothing, however broken the file.
+func FuzzSecrets(f *testing.F) {
+	for _, text := range []string{
+		`{"auths":{"quay.io":{"auth":"eDp5"},"ghcr.io":{}}}`, `{"auths":{"a":{"password":"p"},"b":{"identitytoken":"t"},"c":{"registrytoken":"r"}}}`,
+		`{"auths":"eDpjNG5hcnlj"}`, `{"auths":{"a":"eDpjNG5hcnlj"}}`, `{"auths":{"a":{"auth":1234567890123456789}}}`, `{"auths":{"a":{"auth":"eDpjNG5hcnlj`,
+		`{"auths":{"a":{"auth":"x"},"a":{}}}`, `{"AUTHS":{"a":{"AUTH":"x"}}}`, `eDpjNG5hcnljNG5hcnljNG5hcnk=`, `{"credHelpers":"eDpjNG5hcnlj"}`,
+		"", "null", "[]", strings.Repeat(`{"auths":`, 100_000), "\xff\x00", `{"auths":{"\u001b[31m":{"auth":"x"}}}`,
+	} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		found, err := Secrets(data)
+		if err != nil {
+			for i := 0; i+16 <= len(data); i++ {
+				if bytes.Contains([]byte(err.Error()), data[i:i+16]) {
+					t.Fatalf("Secrets(%q) = %q, which quotes it", data, err)
+				}
+			}
+			return
+		}
+		var config struct {
+			Auths map[string]map[string]any `json:"auths"`
+		}
+		if !isBlank(data) && json.Unmarshal(data, &config) != nil {
+			t.Fatalf("Secrets(%q) = %q from what is no such file", data, found)
+		}
+		if !slices.IsSorted(found) {
+			t.Errorf("Secrets(%q) = %q, want them sorted", data, found)
+		}
+		for key, entry := range config.Auths {
+			holds := false
+			for name, value := range entry {
+				isSecret := slices.ContainsFunc([]string{"auth", "password", "identitytoken", "registrytoken"}, func(s string) bool { return strings.EqualFold(s, name) })
+				holds = holds || isSecret && value != "" // null leaves what a member before said
+			}
+			if !holds && slices.Contains(found, key) {
+				t.Errorf("Secrets(%q) = %q, and %q has none", data, found, key)
+			}
+		}
+		for _, key := range found {
+			if _, there := config.Auths[key]; !there {
+				t.Errorf("Secrets(%q) = %q, and %q is no entry", data, found, key)
+			}
 		}
 	})
 }
