@@ -3,6 +3,8 @@ package faults
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -56,8 +58,10 @@ func runErrand() (code int, asked bool) {
 	case "age":
 		var d time.Duration
 		if d, err = time.ParseDuration(argument); err == nil {
-			err = age(d)
+			err = eachLogin(func(login *store.Login) bool { return older(login.Tokens, d) })
 		}
+	case "tokens":
+		err = eachLogin(func(login *store.Login) bool { return printTokens(login.Tokens) })
 	case "sealed":
 		err = sealedInUse()
 	default:
@@ -88,7 +92,9 @@ func places() ([]config.Login, string, error) {
 	return conf.Logins, stateDir, nil
 }
 
-func age(d time.Duration) error {
+// eachLogin hands every login to f, and what is cached for DTZ_API_KEY as if it
+// were one, and saves those that f says it has changed.
+func eachLogin(f func(*store.Login) (changed bool)) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	logins, stateDir, err := places()
@@ -100,7 +106,7 @@ func age(d time.Duration) error {
 		if place.Store == store.KeychainName {
 			st = &store.Keychain{Dir: filepath.Join(stateDir, "logins"), Patience: 30 * time.Second}
 		}
-		if err := ageLogin(ctx, st, stateDir, store.Key{Identity: place.Identity, Profile: place.Profile}, d); err != nil {
+		if err := withLogin(ctx, st, stateDir, store.Key{Identity: place.Identity, Profile: place.Profile}, f); err != nil {
 			return err
 		}
 	}
@@ -112,28 +118,56 @@ func age(d time.Duration) error {
 	if err != nil {
 		return err
 	}
-	token := cache.Load()
-	if token.Access == "" {
+	cached := &store.Login{Tokens: []store.Token{cache.Load()}}
+	if cached.Tokens[0].Access == "" || !f(cached) {
 		return nil
 	}
-	token.Received = token.Received.Add(-d)
-	return cache.Save(token)
+	return cache.Save(cached.Tokens[0])
 }
 
-func ageLogin(ctx context.Context, st store.Store, stateDir string, key store.Key, d time.Duration) error {
+func withLogin(ctx context.Context, st store.Store, stateDir string, key store.Key, f func(*store.Login) bool) error {
 	unlock, err := store.LoginSlot(stateDir, key).Lock(ctx, nil)
 	if err != nil {
 		return err
 	}
 	defer unlock()
 	login, err := st.Load(ctx, key)
-	if err != nil {
+	if err != nil || !f(login) {
 		return err
 	}
-	for i := range login.Tokens {
-		login.Tokens[i].Received = login.Tokens[i].Received.Add(-d)
-	}
 	return st.Save(ctx, key, login)
+}
+
+func older(tokens []store.Token, d time.Duration) bool {
+	for i := range tokens {
+		tokens[i].Received = tokens[i].Received.Add(-d)
+	}
+	return true
+}
+
+// printTokens prints context and fingerprint of each token.
+func printTokens(tokens []store.Token) bool {
+	for _, t := range tokens {
+		fmt.Println(t.Context, fingerprint(t.Access.Reveal()))
+	}
+	return false
+}
+
+// fingerprint tells a token from others and does not give it away.
+func fingerprint(token string) string {
+	sum := sha256.Sum256([]byte(token))
+	return hex.EncodeToString(sum[:8])
+}
+
+// tokens are the kept tokens by context, as fingerprints.
+func (m *Machine) tokens() map[string]string {
+	m.t.Helper()
+	kept := map[string]string{}
+	for line := range strings.Lines(m.errand("tokens")) {
+		contextID, mark, _ := strings.Cut(strings.TrimSpace(line), " ")
+		kept[contextID] = mark
+	}
+	return kept
 }
 
 // sealedInUse prints the names of the sealed files that items of the keychain
@@ -166,7 +200,10 @@ func sealedInUse() error {
 // what a process has left that was killed. Paths are below the machine's folder.
 func (m *Machine) Leftovers() []string {
 	m.t.Helper()
-	inUse := strings.Fields(m.errand("sealed"))
+	var inUse []string
+	if sealed, _ := filepath.Glob(filepath.Join(m.StateDir(), "logins", "*.sealed")); len(sealed) != 0 {
+		inUse = strings.Fields(m.errand("sealed"))
+	}
 	var left []string
 	for _, root := range []string{m.Home, m.Temp} {
 		err := filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {

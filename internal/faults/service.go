@@ -8,6 +8,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -24,7 +25,13 @@ const (
 	// Context is alice's default one, Context2 her other.
 	Context  = "context-abc12345"
 	Context2 = "context-def12345"
+	// FatUser has so many roles that the tokens of FatContexts together do not
+	// fit into an item of the keychain.
+	FatUser = "fat@example.com"
 )
+
+// FatContexts are those of [FatUser].
+var FatContexts = []string{"context-fat00001", "context-fat00002", "context-fat00003"}
 
 // Service is an identity service that can misbehave.
 type Service struct {
@@ -40,6 +47,7 @@ type Service struct {
 	fault  Fault
 	server *http.Server // nil while nobody listens
 	calls  map[string]int
+	keys   []identity.APIKey
 	shift  time.Duration // of its clock
 }
 
@@ -65,7 +73,17 @@ func NewService(t testing.TB) *Service {
 		}, {
 			Name: "bob@example.com", Password: Password, Subject: "identity-bob12345",
 			Contexts: []string{"context-bob12345"},
+		}, {
+			Name: FatUser, Password: Password, Subject: "identity-fat12345",
+			Contexts: FatContexts,
+			Roles:    slices.Repeat([]string{"https://dtz.rocks/containerregistry/admin/" + strings.Repeat("x", 50)}, 380),
 		}},
+		SaveAPIKeys: func(keys []identity.APIKey) error {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.keys = keys
+			return nil
+		},
 	}
 	var err error
 	if s.Identity, err = identity.New(config); err != nil {
@@ -126,6 +144,17 @@ func (s *Service) Calls(path string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.calls[path]
+}
+
+// Keys are the aliases of the API keys that there are.
+func (s *Service) Keys() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var aliases []string
+	for _, k := range s.keys {
+		aliases = append(aliases, k.Alias)
+	}
+	return aliases
 }
 
 // listen begins to serve at address. The caller holds s.mu, if anybody else has
