@@ -16,7 +16,7 @@ func TestDependencies(t *testing.T) {
 	const ours = "github.com/DownToZero-Cloud/docker-credential-dtz/"
 	allowed := []string{
 		ours + "cmd/docker-credential-dtz",
-		ours + "internal/atomicfile", ours + "internal/config", ours + "internal/dockerconfig", ours + "internal/doctor",
+		ours + "internal/atomicfile", ours + "internal/config", ours + "internal/crash", ours + "internal/dockerconfig", ours + "internal/doctor",
 		ours + "internal/oauth", ours + "internal/platform", ours + "internal/remote",
 		ours + "internal/secret", ours + "internal/session", ours + "internal/store",
 		"github.com/cli/browser",

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/config"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/crash"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/oauth"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/platform"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/session"
@@ -40,6 +41,7 @@ func (sys system) discover(ctx context.Context, s *session.Session, conf *config
 	var asking sync.WaitGroup
 	for i, address := range addresses {
 		asking.Go(func() {
+			defer crash.Guard()
 			f, err := sys.statsOf(ctx, s, conf, address)
 			answers[i] = answer{f, err}
 		})

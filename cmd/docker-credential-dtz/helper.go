@@ -13,6 +13,7 @@ import (
 	"github.com/docker/docker-credential-helpers/credentials"
 
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/config"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/crash"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/oauth"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/secret"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/session"
@@ -96,6 +97,7 @@ func inTime(ctx context.Context, handle func(ctx context.Context, asked chan<- c
 	done := make(chan result, 1)
 	asked := make(chan config.Address, 1)
 	go func() {
+		defer crash.Guard()
 		text, err := handle(ctx, asked)
 		done <- result{text, err}
 	}()

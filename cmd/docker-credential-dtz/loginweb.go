@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/config"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/crash"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/oauth"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/platform"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/session"
@@ -145,6 +146,7 @@ func (sys system) browse(ctx context.Context, b *oauth.BrowserLogin, noBrowser b
 	if opens {
 		stop = sys.wait(ctx, waiting)
 		go func() {
+			defer crash.Guard()
 			if err := sys.openBrowser(b.URL); err != nil {
 				unopened <- err
 			}
@@ -158,6 +160,7 @@ func (sys system) browse(ctx context.Context, b *oauth.BrowserLogin, noBrowser b
 	}
 	back := make(chan result, 1)
 	go func() {
+		defer crash.Guard()
 		token, err := b.Wait(ctx)
 		back <- result{token, err}
 	}()
@@ -170,7 +173,10 @@ func (sys system) browse(ctx context.Context, b *oauth.BrowserLogin, noBrowser b
 				sys.say("No browser could be opened (%v): visit the address yourself.", err)
 			}
 			pasted = make(chan bool, 1)
-			go func() { pasted <- sys.askRedirect(ctx, b) }()
+			go func() {
+				defer crash.Guard()
+				pasted <- sys.askRedirect(ctx, b)
+			}()
 		case done := <-pasted:
 			pasted = nil
 			if !done && ctx.Err() == nil {

@@ -9,16 +9,41 @@ import (
 	"os/user"
 	"syscall"
 	"time"
+
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/crash"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/session"
 )
 
 func main() {
-	os.Exit(run(untilSignal(), os.Args[1:], system{
-		stdin:  os.Stdin,
-		stdout: os.Stdout,
-		stderr: os.Stderr,
-		lookup: lookupEnv,
-		now:    time.Now,
-	}))
+	os.Exit(run(untilSignal(), os.Args[1:], ownSystem()))
+}
+
+// ownSystem is this process's. What holds secrets in it is closed first.
+func ownSystem() system {
+	stderr := crash.Quietly(program, buildVersion)
+	return system{stdin: os.Stdin, stdout: os.Stdout, stderr: stderr, lookup: takeSecrets(), now: time.Now}
+}
+
+// takeSecrets takes the variables that hold secrets out of the environment that
+// every program inherits which this one starts, or a library of it: a browser,
+// what opens it, macOS' security. The lookup returned still knows them.
+func takeSecrets() (lookup func(string) (string, bool)) {
+	taken := map[string]string{}
+	for _, name := range []string{
+		string(session.FromAPIKey), string(session.FromAPIKeyFile), string(session.FromAccessToken),
+		"DOCKER_AUTH_CONFIG",
+	} {
+		if value, set := os.LookupEnv(name); set {
+			taken[name] = value
+			_ = os.Unsetenv(name)
+		}
+	}
+	return func(name string) (string, bool) {
+		if value, set := taken[name]; set {
+			return value, true
+		}
+		return lookupEnv(name)
+	}
 }
 
 // lookupEnv is os.LookupEnv, with the home folder that the account has where
@@ -34,10 +59,10 @@ func lookupEnv(name string) (value string, set bool) {
 	return value, set
 }
 
-// untilSignal is a context that ends with the first Ctrl-C or SIGTERM. A second
-// ends the program at once.
+// untilSignal is a context that ends with the first Ctrl-C, Ctrl-\ or SIGTERM. A
+// second ends the program at once.
 func untilSignal() context.Context {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGQUIT, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
 	return ctx
 }
@@ -55,6 +80,7 @@ const (
 // run is the program: the verbs that Docker calls go straight to the helper,
 // everything else to the command line.
 func run(ctx context.Context, args []string, sys system) int {
+	defer crash.Guard()
 	if len(args) == 1 && isVerb(args[0]) {
 		return sys.serveDocker(ctx, args[0])
 	}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/term"
+
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/crash"
 )
 
 const (
@@ -45,6 +47,7 @@ func (sys system) progress(ctx context.Context, text string, unseen time.Duratio
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	go func() {
+		defer crash.Guard()
 		defer close(ended)
 		sys.move(ctx, text, unseen)
 	}()

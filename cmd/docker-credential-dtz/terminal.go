@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/crash"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/secret"
 )
 
@@ -129,6 +130,7 @@ func await[T any](ctx context.Context, work func() (T, error)) (T, error) {
 	}
 	done := make(chan result, 1)
 	go func() {
+		defer crash.Guard()
 		value, err := work()
 		done <- result{value, err}
 	}()

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/config"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/crash"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/dockerconfig"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/platform"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/remote"
@@ -169,7 +170,10 @@ func inParallel[Of any](list []Of, look func(Of) []Finding) []Finding {
 	found := make([][]Finding, len(list))
 	var wg sync.WaitGroup
 	for i, of := range list {
-		wg.Go(func() { found[i] = look(of) })
+		wg.Go(func() {
+			defer crash.Guard()
+			found[i] = look(of)
+		})
 	}
 	wg.Wait()
 	return slices.Concat(found...)

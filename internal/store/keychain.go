@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/zalando/go-keyring"
+
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/crash"
 )
 
 // service is the name of our items in the keychain.
@@ -282,7 +284,10 @@ func (k *Keychain) call(ctx context.Context, operation func() error) error {
 	}
 
 	done := make(chan error, 1)
-	go func() { done <- operation() }()
+	go func() {
+		defer crash.Guard()
+		done <- operation()
+	}()
 	select {
 	case err := <-done:
 		return err
