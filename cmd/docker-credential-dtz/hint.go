@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -116,7 +117,10 @@ func at(identity string) string {
 }
 
 func hintOfIdentity(answer *oauth.Error) string {
+	invalid, _ := errors.AsType[x509.CertificateInvalidError](answer)
 	switch {
+	case invalid.Reason == x509.Expired && invalid.Cert != nil:
+		return "see whether this machine's clock is right; if it is, the certificate has to be renewed there"
 	case errors.As(answer, new(*tls.CertificateVerificationError)):
 		return "if a proxy of yours opens TLS, let SSL_CERT_FILE name its certificate"
 	case errors.Is(answer, context.DeadlineExceeded):

@@ -3,10 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/config"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/doctor"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/oauth"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/platform"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/session"
@@ -40,6 +43,7 @@ func (sys system) afterLogin(ctx context.Context, s *session.Session, place conf
 		}
 		done, next = sys.used(s, place, login, addresses), fmt.Sprintf("docker push %s/IMAGE", addresses[0])
 	}
+	sys.warnClock(made.ahead)
 	if !hasRole(login) {
 		sys.warn("warning: " + roleAdvice(place, login, login.Context))
 	}
@@ -55,6 +59,23 @@ func (sys system) afterLogin(ctx context.Context, s *session.Session, place conf
 	sys.notePrecedence(s, addresses)
 	sys.say("%s. Next: %s", done, styled(st.bold(next)))
 	return nil
+}
+
+// warnClock says that this machine's clock is wrong. The login does not mind as
+// long as nobody sets it; certificates and builds do.
+func (sys system) warnClock(ahead time.Duration) {
+	if ahead.Abs() <= doctor.Leeway {
+		return
+	}
+	side := "ahead of"
+	if ahead < 0 {
+		side = "behind"
+	}
+	remedy := ""
+	if command := doctor.ClockCommand(runtime.GOOS); command != "" {
+		remedy = fmt.Sprintf("; to set it, %s", session.Run(command))
+	}
+	sys.warn(fmt.Sprintf("warning: this machine's clock is %s %s the identity service's%s", session.InWords(ahead.Abs()), side, remedy))
 }
 
 // mayUse reports whether the login's owner may use the context, as far as its

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -229,6 +230,8 @@ type made struct {
 	// stayed says that it is in the context that the login before was in, which
 	// is not the identity's own.
 	stayed bool
+	// ahead is how far this machine's clock is ahead of the identity service's.
+	ahead time.Duration
 	// undo takes back what making it left behind at the identity service.
 	undo func() error
 	// tell says in the browser how the login ended; nil where there is none.
@@ -256,7 +259,7 @@ func (sys system) authenticate(ctx context.Context, client *oauth.Client, o logi
 		if err != nil {
 			return made{}, err
 		}
-		return made{login: session.FromKey(store.APIKey, "", key, "", got), stayed: stayed, undo: nothing}, nil
+		return made{login: session.FromKey(store.APIKey, "", key, "", got), stayed: stayed, ahead: got.ClockAhead(), undo: nothing}, nil
 	}
 	username, password, err := sys.askPassword(ctx, o, at(client.BaseURL))
 	if err != nil {
@@ -283,7 +286,7 @@ func (sys system) authenticate(ctx context.Context, client *oauth.Client, o logi
 	if o.keep {
 		m, err = sys.keepKey(ctx, client, username, got)
 	}
-	m.stayed = stayed
+	m.stayed, m.ahead = stayed, got.ClockAhead()
 	return m, err
 }
 

@@ -90,7 +90,7 @@ func (sys system) loginWeb(ctx context.Context, s *session.Session, place config
 			return made{}, err
 		}
 	}
-	m.tell = tell
+	m.tell, m.ahead = tell, got.ClockAhead()
 	return m, nil
 }
 

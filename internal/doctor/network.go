@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"maps"
@@ -78,6 +79,9 @@ func (s *service) unreached(err error) Finding {
 	if !errors.As(err, &e) {
 		return failed("", "%s: %v", s.url, err)
 	}
+	if isOutOfDate(err) {
+		return failed(s.clockRemedy(), "the certificate of %s is not valid now: %s", s.url, e.Msg)
+	}
 	if isCertificate(err) {
 		return failed(trustRemedy, "%s is not who it should be: %s", s.url, e.Msg)
 	}
@@ -94,8 +98,24 @@ func isCertificate(err error) bool {
 	return errors.As(err, &certificate)
 }
 
-// leeway is how far clocks may be apart: what the registry allows for.
-const leeway = time.Minute
+// isOutOfDate reports whether a certificate is good but for the time: it has
+// ended or is still to begin, by the clock here.
+func isOutOfDate(err error) bool {
+	invalid, ok := errors.AsType[x509.CertificateInvalidError](err)
+	return ok && invalid.Reason == x509.Expired
+}
+
+// clockRemedy is for what may be the clock's fault.
+func (m *machine) clockRemedy() string {
+	remedy := fmt.Sprintf("if the clock here is wrong, which says %s, set it", m.Now().UTC().Format("2006-01-02 15:04 UTC"))
+	if command := ClockCommand(m.GOOS); command != "" {
+		remedy += ": " + command
+	}
+	return remedy + "; else the certificate has to be renewed there"
+}
+
+// Leeway is how far clocks may be apart: what the registry allows for.
+const Leeway = time.Minute
 
 // clock: tokens are judged by the clock of whoever is given them.
 func (s *service) clock(context.Context) Finding {
@@ -104,19 +124,22 @@ func (s *service) clock(context.Context) Finding {
 		return skipped("no login needs one")
 	case !s.told:
 		return skipped("the identity service does not tell the time")
-	case s.away > leeway:
-		return failed(clockCommands[s.GOOS], "the clock is %s ahead of the identity service's", session.InWords(s.away))
-	case s.away < -leeway:
-		return failed(clockCommands[s.GOOS], "the clock is %s behind the identity service's", session.InWords(-s.away))
+	case s.away > Leeway:
+		return failed(ClockCommand(s.GOOS), "the clock is %s ahead of the identity service's", session.InWords(s.away))
+	case s.away < -Leeway:
+		return failed(ClockCommand(s.GOOS), "the clock is %s behind the identity service's", session.InWords(-s.away))
 	}
 	return ok("agrees with the identity service's")
 }
 
-// clockCommands set the clock from the network, by operating system.
-var clockCommands = map[string]string{
-	"linux":   "sudo timedatectl set-ntp true",
-	"darwin":  "sudo sntp -sS time.apple.com",
-	"windows": "w32tm /resync",
+// ClockCommand sets the clock from the network, by operating system; "" where no
+// such command is known.
+func ClockCommand(goos string) string {
+	return map[string]string{
+		"linux":   "sudo timedatectl set-ntp true",
+		"darwin":  "sudo sntp -sS time.apple.com",
+		"windows": "w32tm /resync",
+	}[goos]
 }
 
 // registry asks the registry whether it takes the credential.
@@ -141,6 +164,8 @@ func (t *target) registry(ctx context.Context) Finding {
 	case e.Refused():
 		return failed("is it the registry that the login is for? If so, "+t.logIn(),
 			"it refuses the token: %v", e)
+	case isOutOfDate(err):
+		return failed(t.clockRemedy(), "the certificate of %s is not valid now: %s", t.address, e.Msg)
 	case isCertificate(err):
 		return failed(trustRemedy, "%s is not who it should be: %s", t.address, e.Msg)
 	case e.Unreachable() && e.Status == 0:

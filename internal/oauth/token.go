@@ -26,6 +26,9 @@ type Token struct {
 	Claims Claims
 	// Received is when the answer came, by our clock.
 	Received time.Time
+	// Date is when it was sent, by the service's clock (RFC 9110 §6.6.1); zero if
+	// the answer does not say.
+	Date time.Time
 	// Lifetime is how long the token is valid from Received on, whatever our
 	// clock says: the least of exp and the answer's Date, exp and iat, and
 	// expires_in (RFC 6749 §5.1).
@@ -34,6 +37,15 @@ type Token struct {
 
 // Expires is the end of the token's life by our clock.
 func (t Token) Expires() time.Time { return t.Received.Add(t.Lifetime) }
+
+// ClockAhead is how far our clock is ahead of the service's, negative if it is
+// behind, to the second; 0 if the service does not tell the time.
+func (t Token) ClockAhead() time.Duration {
+	if t.Date.IsZero() {
+		return 0
+	}
+	return t.Received.Sub(t.Date).Truncate(time.Second)
+}
 
 // Claims are what the platform says in a token.
 type Claims struct {
@@ -173,6 +185,7 @@ func parseTokenResponse(resp *response) (Token, error) {
 		Access:   secret.String(raw.AccessToken),
 		Claims:   claims,
 		Received: resp.received,
+		Date:     resp.date,
 		Lifetime: lifetime,
 	}, nil
 }
@@ -181,28 +194,36 @@ func parseTokenResponse(resp *response) (Token, error) {
 // its receipt on. No clock of ours is in it: exp is compared with the clock of
 // those who set it. A zero date or expiresIn says nothing. It is at most
 // tenYears, whatever exp says: a record of more would be taken for damaged.
+// What contradicts itself is an error that names the times: a token that ends
+// before it begins, or has ended by the Date of the answer that brings it. To
+// believe the better half could put a dead token in the place of a good one.
 func lifetime(claims Claims, date time.Time, expiresIn time.Duration) (time.Duration, error) {
 	var said []time.Duration
 	if expiresIn > 0 {
 		said = append(said, expiresIn)
 	}
 	if exp := claims.Expires; !exp.IsZero() {
+		iat := claims.IssuedAt
+		switch {
+		case !iat.IsZero() && !exp.After(iat):
+			return 0, fmt.Errorf("the answer's token ends before it begins: iat is %s, exp %s", inUTC(iat), inUTC(exp))
+		case !date.IsZero() && !exp.After(date):
+			return 0, fmt.Errorf("the answer's token has expired already: exp is %s, the answer's Date %s", inUTC(exp), inUTC(date))
+		}
 		if !date.IsZero() {
 			said = append(said, exp.Sub(date))
 		}
-		if iat := claims.IssuedAt; !iat.IsZero() {
+		if !iat.IsZero() {
 			said = append(said, exp.Sub(iat))
 		}
 	}
 	if len(said) == 0 {
 		return 0, errors.New("the answer does not say how long its token is valid")
 	}
-	left := min(slices.Min(said), tenYears)
-	if left <= 0 {
-		return 0, errors.New("the answer's token has expired already")
-	}
-	return left, nil
+	return min(slices.Min(said), tenYears), nil
 }
+
+func inUTC(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
 
 const tenYears = 10 * 365 * 24 * time.Hour
 

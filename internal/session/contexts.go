@@ -57,7 +57,7 @@ func (l *loginAt) otherTokens(ctx context.Context) []secret.String {
 		return nil
 	}
 	kept := slices.DeleteFunc(slices.Clone(login.Tokens), func(t store.Token) bool {
-		return !t.Valid(l.s.Now()) || platform.SameContext(t.Context, login.Context)
+		return !isValid(t, l.s.Now()) || platform.SameContext(t.Context, login.Context)
 	})
 	slices.SortFunc(kept, func(a, b store.Token) int { return b.Received.Compare(a.Received) })
 	var tokens []secret.String

@@ -69,7 +69,7 @@ func (k *keeping) token(ctx context.Context, given secret.String) error {
 			return err
 		}
 		if login != nil && platform.SameID(login.Subject, claims.Subject) && platform.SameContext(first(b.Context, login.Context), claims.Context) {
-			if login.Key != "" || login.Newest().Valid(k.s.Now()) {
+			if login.Key != "" || isValid(login.Newest(), k.s.Now()) {
 				return nil
 			}
 			place, ended = at, login

@@ -190,9 +190,14 @@ func (s *Session) fromEnvironment(ctx context.Context, r Request, b config.Bindi
 		return nil, append(notes, why), nil
 	}
 	claims, _ := oauth.ParseClaims(env.accessToken.Reveal()) // looked at by unusable
+	expires := claims.Expires
+	if early := claims.IssuedAt.Sub(s.Now()); early > clockStep {
+		expires = expires.Add(-early)
+		notes = append(notes, fmt.Sprintf("this machine's clock is behind by %s or more: DTZ_ACCESS_TOKEN is not issued yet; nobody here can tell whether it is still valid", InWords(early)))
+	}
 	return &Credential{
 		Username: UserBearer, Secret: env.accessToken, Source: FromAccessToken,
-		Expires: claims.Expires, Where: []string{env.where(FromAccessToken, b)},
+		Expires: expires, Where: []string{env.where(FromAccessToken, b)},
 	}, notes, nil
 }
 
@@ -316,7 +321,7 @@ func (s *Session) fromKey(ctx context.Context, r Request, key secret.String, sou
 			return token, nil
 		},
 	})
-	cred := &Credential{Username: UserBearer, Secret: token.Access, Source: source, Expires: token.Expires(), Where: cache.Where()}
+	cred := &Credential{Username: UserBearer, Secret: token.Access, Source: source, Expires: ends(token, s.Now()), Where: cache.Where()}
 	switch {
 	case err == nil && note == "":
 		return cred, nil

@@ -32,11 +32,11 @@ const (
 )
 
 func stageOf(t store.Token, now time.Time) stage {
-	age, left := now.Sub(t.Received), t.Expires().Sub(now)
+	age, left := now.Sub(t.Received), ends(t, now).Sub(now)
 	switch {
-	case !t.Valid(now):
+	case !isValid(t, now):
 		return useless
-	case age >= 0 && age < min(youngFor, t.Lifetime/4): // a negative age: the clock was turned back
+	case age >= 0 && age < min(youngFor, t.Lifetime/4): // a negative age: the clock was set back
 		return young
 	case left >= min(enoughLeft, t.Lifetime/2):
 		return aging
@@ -86,17 +86,18 @@ func (s *Session) token(ctx context.Context, r renewable) (t store.Token, note s
 	}
 
 	renewed, err := s.renewOnce(ctx, r, asked, at)
-	if renewed.Valid(s.Now()) {
+	now := s.Now()
+	if isValid(renewed, now) {
 		if err != nil {
 			note = err.Error()
 		}
 		return renewed, note, nil
 	}
-	if !t.Valid(s.Now()) {
+	if !isValid(t, now) {
 		return store.Token{}, "", err
 	}
-	if e := (*Error)(nil); at == urgent || errors.As(err, &e) && e.Outcome == Refused {
-		note = fmt.Sprintf("the token ends in %s and was not renewed: %v", InWords(t.Expires().Sub(s.Now())), err)
+	if e := (*Error)(nil); at == urgent || setBack(t, now) || errors.As(err, &e) && e.Outcome == Refused {
+		note = fmt.Sprintf("the token %s and was not renewed: %v", fate(t, now), err)
 	}
 	return t, note, nil
 }

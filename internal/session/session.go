@@ -157,7 +157,7 @@ func (s *Session) login(ctx context.Context, place config.Login, contextID strin
 	if err != nil {
 		return nil, s.explain(err, "", nil)
 	}
-	cred := &Credential{Username: UserBearer, Secret: token.Access, Source: FromLogin, Expires: token.Expires()}
+	cred := &Credential{Username: UserBearer, Secret: token.Access, Source: FromLogin, Expires: ends(token, s.Now())}
 	if note != "" {
 		cred.Notes = []string{note}
 	}
@@ -251,14 +251,10 @@ func (l *loginAt) exchange(ctx context.Context, login *store.Login, contextID st
 		got, err := l.identity.APIKey(ctx, login.Key, contextID)
 		return fromIdentity(got, err, "the API key of this login was "+refused)
 	}
-	// Any valid token will do, but one of another context may be of a context
-	// that the identity has lost.
-	now, base := l.s.Now(), login.Token(contextID)
-	if !base.Valid(now) {
-		base = login.Newest()
-	}
-	if !base.Valid(now) {
-		return store.Token{}, &Error{Outcome: Expired, What: "login expired " + ago(now.Sub(base.Expires()))}
+	now := l.s.Now()
+	base, ok := exchangeable(login, contextID, now)
+	if !ok {
+		return store.Token{}, &Error{Outcome: Expired, What: "login expired " + ago(now.Sub(lastEnd(base)))}
 	}
 	got, err := l.identity.Refresh(ctx, base.Access, contextID)
 	return fromIdentity(got, err, "login "+refused)

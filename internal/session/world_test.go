@@ -56,10 +56,12 @@ func TestMain(m *testing.M) {
 }
 
 // world is a user's machine, an identity service and the network between them.
-// One clock rules all; it stands still until it is moved.
+// One clock rules all, unless the machine's is ahead; it stands still until it
+// is moved.
 type world struct {
 	t *testing.T
 	*clock
+	ahead time.Duration // how far the machine's clock is wrong
 	*network
 	service *identity.Service
 	url     string            // of the identity service
@@ -139,9 +141,12 @@ func (w *world) process(env ...string) *Session {
 			}
 			return nil, fmt.Errorf("no store is called %q", name)
 		},
-		Now: w.Now,
+		Now: w.here,
 	}
 }
+
+// here is the machine's clock.
+func (w *world) here() time.Time { return w.Now().Add(w.ahead) }
 
 func (w *world) path(elem ...string) string {
 	return filepath.Join(append([]string{w.dir}, elem...)...)
@@ -152,7 +157,7 @@ func (w *world) client(baseURL string) (*oauth.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &oauth.Client{BaseURL: baseURL, HTTP: w.http(), Now: w.Now}, nil
+	return &oauth.Client{BaseURL: baseURL, HTTP: w.http(), Now: w.here}, nil
 }
 
 // disk is the file store on a disk that can be full.

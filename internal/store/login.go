@@ -111,8 +111,11 @@ func (t Token) record() tokenRecord {
 }
 
 func (r tokenRecord) token() (Token, error) {
-	const century = 100 * 365 * 24 * 3600
-	if r.Access == "" || !isWord(r.Access) || r.Lifetime < 0 || r.Lifetime > century || r.Received < 0 || r.Received > 1<<40 {
+	const (
+		century = 100 * 365 * 24 * 3600
+		noClock = 1 << 40 // seconds: beyond what clocks show, wrong ones too, before 1970 or after
+	)
+	if r.Access == "" || !isWord(r.Access) || r.Lifetime < 0 || r.Lifetime > century || r.Received < -noClock || r.Received > noClock {
 		return Token{}, errors.New("a token in it makes no sense")
 	}
 	return Token{r.Context, secret.String(r.Access), time.Unix(r.Received, 0), time.Duration(r.Lifetime) * time.Second}, nil
