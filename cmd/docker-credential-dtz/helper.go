@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -27,8 +28,8 @@ var verbs = []string{
 
 func isVerb(name string) bool { return slices.Contains(verbs, name) }
 
-// maxInput is what Docker's side of the protocol can read in one line, in bytes.
-const maxInput = 64 << 10
+// maxInput is what the protocol's library can read in one line, in bytes.
+const maxInput = bufio.MaxScanTokenSize - 1
 
 // serveDocker answers one verb of Docker's credential-helper protocol and
 // returns the exit code. Docker reads errors from standard output, and drops
