@@ -193,6 +193,10 @@ func explainFile(err error, c change) error {
 	return withHint(err, "mend or replace %s: it has to be a file with an object in plain JSON", c.target.Path)
 }
 
+// maxOrigins is how many files are remembered before those that are gone are
+// forgotten: till then a file may only be away, with the disk that it is on.
+const maxOrigins = 100
+
 // noteOrigin keeps what unconfigure has to know of a file while there is an
 // entry of ours in it: that there is, and what stood in the first one's place.
 func noteOrigin(c *config.Config, path string, done dockerconfig.Change) {
@@ -201,10 +205,12 @@ func noteOrigin(c *config.Config, path string, done dockerconfig.Change) {
 		return
 	}
 	// A pipeline may have a folder of its own each time.
-	maps.DeleteFunc(c.Origins, func(other string, _ config.Origin) bool {
-		_, err := os.Stat(other)
-		return other != path && errors.Is(err, fs.ErrNotExist)
-	})
+	if len(c.Origins) >= maxOrigins {
+		maps.DeleteFunc(c.Origins, func(other string, _ config.Origin) bool {
+			_, err := os.Stat(other)
+			return other != path && errors.Is(err, fs.ErrNotExist)
+		})
+	}
 	switch {
 	case !hasOurs(done.Helpers):
 		delete(c.Origins, path)
