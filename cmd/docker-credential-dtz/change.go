@@ -56,9 +56,9 @@ func (sys system) target(podman bool) (target, error) {
 type change struct {
 	target target
 	edit   dockerconfig.Edit
-	// bind changes the bindings for what is done to the file. It may be called
-	// more than once.
-	bind    func(c *config.Config, done dockerconfig.Change)
+	// bind changes the bindings for what is done to the file, and reports whether
+	// nothing is left to do. It may be called more than once.
+	bind    func(c *config.Config, done dockerconfig.Change) (settled bool)
 	removes bool   // entries of ours
 	byHand  string // does the same to the file, for people
 	dryRun  bool
@@ -73,8 +73,9 @@ func (sys system) carryOut(ctx context.Context, s *session.Session, c change) (d
 		return plan, explainFile(err, c)
 	}
 	before, after, err := config.Preview(s.ConfigPath, func(conf *config.Config) error {
-		c.bind(conf, plan)
-		noteOrigin(conf, c.target.Path, plan)
+		if c.bind(conf, plan) {
+			noteOrigin(conf, c.target.Path, plan)
+		}
 		return nil
 	})
 	if err != nil {
@@ -113,8 +114,9 @@ func (sys system) carryOut(ctx context.Context, s *session.Session, c change) (d
 	}
 	if c.removes {
 		err := sys.rebind(ctx, s, func(conf *config.Config) {
-			c.bind(conf, done)
-			noteOrigin(conf, c.target.Path, done)
+			if c.bind(conf, done) {
+				noteOrigin(conf, c.target.Path, done)
+			}
 		})
 		return done, err
 	}

@@ -246,7 +246,7 @@ func (sys system) wire(ctx context.Context, s *session.Session, w wiring) (wired
 		edit: dockerconfig.Add(texts(addresses), w.helper, func(helper string) bool {
 			return w.replace || dockerconfig.IsOurs(helper)
 		}),
-		bind: func(c *config.Config, _ dockerconfig.Change) {
+		bind: func(c *config.Config, _ dockerconfig.Change) bool {
 			if w.bind != nil {
 				w.bind(c)
 			}
@@ -255,6 +255,7 @@ func (sys system) wire(ctx context.Context, s *session.Session, w wiring) (wired
 					c.Bindings[f.address] = f.binding
 				}
 			}
+			return true
 		},
 		byHand: fmt.Sprintf(`put "credHelpers": {%q: %q} into %s`, addresses[0], w.helper, w.target.Path),
 		dryRun: w.dryRun,

@@ -65,11 +65,14 @@ func (sys system) unconfigure(ctx context.Context, o unconfigureOptions) error {
 	}
 	origin, _ := originOf(conf, t.Path)
 	var were map[config.Address]config.Binding
+	var stay []string
+	var unread error
 	done, err := sys.carryOut(ctx, s, change{
 		target: t,
 		edit:   dockerconfig.Remove(texts(addresses), origin, dockerconfig.Helper, dockerconfig.HelperInWindows),
-		bind: func(c *config.Config, done dockerconfig.Change) {
-			were = sys.unbind(c, t, addresses, done)
+		bind: func(c *config.Config, done dockerconfig.Change) bool {
+			were, stay, unread = sys.unbind(c, t, addresses, done)
+			return len(stay) == 0 // else what is known of the file is wanted again
 		},
 		removes: true,
 		byHand:  "take this helper's entries out of " + t.Path,
@@ -77,6 +80,9 @@ func (sys system) unconfigure(ctx context.Context, o unconfigureOptions) error {
 	})
 	if err != nil {
 		return fmt.Errorf("unconfiguring %s: %w", t.who, err)
+	}
+	if len(stay) > 0 {
+		sys.warn(fmt.Sprintf("warning: still served: %s, because a file that may ask for it cannot be read: %v; run this again when it can", join(stay), unread))
 	}
 	if o.dryRun {
 		return nil
@@ -115,27 +121,32 @@ func madeByConfigure(b config.Binding) bool { return b.ByConfigure || b.APIKeyFi
 // unbind takes back what configure made of the bindings of addresses, of all if
 // there are none in the list: of those that went out of the file of t, or that
 // have not been in it since configure put entries there. What anybody still asks
-// us for stays bound.
-func (sys system) unbind(c *config.Config, t target, addresses []config.Address, done dockerconfig.Change) map[config.Address]config.Binding {
+// us for stays bound; so do all, if unread is why a file that may ask is not known.
+func (sys system) unbind(c *config.Config, t target, addresses []config.Address, done dockerconfig.Change) (were map[config.Address]config.Binding, stay []string, unread error) {
 	_, configured := originOf(c, t.Path)
 	went := func(address config.Address) bool {
 		return configured || slices.ContainsFunc(done.Entries, func(e dockerconfig.Entry) bool { return e.Address == string(address) })
 	}
-	were := map[config.Address]config.Binding{}
-	asked := sys.askedFor(c, t, done.Helpers)
-	for address := range c.Bindings {
-		if (len(addresses) == 0 || slices.Contains(addresses, address)) && went(address) && !asked(address) {
+	were = map[config.Address]config.Binding{}
+	asked, unread := sys.askedFor(c, t, done.Helpers)
+	for _, address := range slices.Sorted(maps.Keys(c.Bindings)) {
+		switch {
+		case len(addresses) > 0 && !slices.Contains(addresses, address), !went(address), asked[address]:
+		case unread == nil:
 			were[address] = c.Unbind(address)
+		case madeByConfigure(c.Bindings[address]):
+			stay = append(stay, string(address))
 		}
 	}
-	return were
+	return were, stay, unread
 }
 
-// askedFor reports for which bindings somebody asks us, once the file of t has
+// askedFor are the bindings for which somebody asks us, once the file of t has
 // helpers: it, what Docker and podman read here and without their variables, or
-// any other in which configure has put entries. All, where one cannot be read.
-func (sys system) askedFor(c *config.Config, t target, helpers map[string]string) func(config.Address) bool {
-	asked := map[config.Address]bool{}
+// any other in which configure has put entries. The error is of one of those that
+// cannot be read.
+func (sys system) askedFor(c *config.Config, t target, helpers map[string]string) (asked map[config.Address]bool, unread error) {
+	asked = map[config.Address]bool{}
 	note := func(helpers map[string]string) {
 		for name, helper := range helpers {
 			address, err := config.ParseAddress(name)
@@ -149,7 +160,7 @@ func (sys system) askedFor(c *config.Config, t target, helpers map[string]string
 		}
 	}
 	note(helpers)
-	paths := slices.Collect(maps.Keys(c.Origins))
+	paths := slices.Sorted(maps.Keys(c.Origins))
 	for _, getenv := range []func(string) string{sys.getenv, func(string) string { return "" }} {
 		home := sys.getenv(homeVariable())
 		podmans, _ := dockerconfig.ContainersPath(getenv, home, runtime.GOOS, os.Getuid())
@@ -162,10 +173,9 @@ func (sys system) askedFor(c *config.Config, t target, helpers map[string]string
 		}
 		helpers, err := dockerconfig.File{Path: path}.Helpers()
 		if err != nil {
-			sys.trace("nothing is unbound, because somebody may ask for it: %v", err)
-			return func(config.Address) bool { return true }
+			unread = err
 		}
 		note(helpers)
 	}
-	return func(address config.Address) bool { return asked[address] }
+	return asked, unread
 }
