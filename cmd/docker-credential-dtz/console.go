@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"unicode"
@@ -21,7 +22,7 @@ type console struct {
 	raw    bool // the terminal needs carriage returns
 }
 
-// styled is text of a style's making, for [system.say].
+// styled is text of a style's making, for [lineOf].
 type styled string
 
 // say writes a line for a person, unless --quiet is given. Whatever its
@@ -30,12 +31,19 @@ func (sys system) say(format string, args ...any) {
 	if sys.console != nil && sys.console.quiet {
 		return
 	}
+	sys.writeLine(lineOf(format, args))
+}
+
+// lineOf is a line for a terminal: no escape sequence is in it but those of
+// styled arguments.
+func lineOf(format string, args []any) string {
+	clean := slices.Clone(args)
 	for i, arg := range args {
 		if _, ok := arg.(styled); !ok {
-			args[i] = cleaned{arg}
+			clean[i] = cleaned{arg}
 		}
 	}
-	sys.writeLine(fmt.Sprintf(format, args...))
+	return fmt.Sprintf(format, clean...)
 }
 
 // cleaned is printed by fmt as arg is, but on one line.

@@ -29,20 +29,20 @@ func (sys system) printStatus(r *report, profile string) {
 }
 
 func (sys system) heading(format string, args ...any) {
-	fmt.Fprintf(sys.stdout, format+"\n", args...)
+	fmt.Fprintln(sys.stdout, lineOf(format, args))
 }
 
 // detail is a line below a heading; nothing, where there is nothing to say.
 func (sys system) detail(name, text string) {
 	if text != "" {
-		fmt.Fprintf(sys.stdout, "  %-10s%s\n", name, text)
+		fmt.Fprintf(sys.stdout, "  %-10s%s\n", name, oneLine(text))
 	}
 }
 
 func (sys system) printRegistry(r registryReport) {
 	st := sys.styleFor(sys.stdout)
 	if r.State != usable {
-		sys.heading("%s: %s", st.bold(r.Address), st.bad(r.State))
+		sys.heading("%s: %s", styled(st.bold(r.Address)), styled(st.bad(r.State)))
 		if r.Error != r.State {
 			sys.detail("why", r.Error)
 		}
@@ -52,9 +52,9 @@ func (sys system) printRegistry(r registryReport) {
 	}
 	source := session.Source(r.Source)
 	if source == session.FromLogin {
-		sys.heading("%s: %s, by the login of profile %s", st.bold(r.Address), st.good(r.State), r.Profile)
+		sys.heading("%s: %s, by the login of profile %s", styled(st.bold(r.Address)), styled(st.good(r.State)), r.Profile)
 	} else {
-		sys.heading("%s: %s, by the %s, before any login", st.bold(r.Address), st.good(r.State), source.Describe())
+		sys.heading("%s: %s, by the %s, before any login", styled(st.bold(r.Address)), styled(st.good(r.State)), source.Describe())
 	}
 	who := r.Subject
 	if r.user != "" {
@@ -108,7 +108,7 @@ func (sys system) printLogin(l loginReport) {
 	if l.State != usable {
 		set = st.bad
 	}
-	sys.heading("profile %s: %s", st.bold(l.Profile), set(l.State))
+	sys.heading("profile %s: %s", styled(st.bold(l.Profile)), styled(set(l.State)))
 	if l.Error != l.State {
 		sys.detail("why", l.Error)
 	}
