@@ -163,7 +163,7 @@ func configureCommand(place config.Login, addresses []config.Address) string {
 func lasts(place config.Login, login *store.Login, addresses []config.Address) string {
 	switch login.Method {
 	case store.KeptKey:
-		return fmt.Sprintf("It lasts until you log out: the API key %q was made for it.", login.Alias)
+		return fmt.Sprintf("It lasts until you log out or its API key, %q, is deleted.", login.Alias)
 	case store.APIKey:
 		return "It lasts as long as the API key."
 	}

@@ -44,7 +44,8 @@ programs on your own machine may.
 
 The login goes to the system's keychain and is renewed whenever Docker uses it.
 A login that nobody uses for a day ends; with --keep the identity service makes
-an API key for this machine, and the login lasts until you log out.
+an API key for this machine, and the login lasts until you log out or that key is
+deleted.
 
 DTZ_IDENTITY_URL chooses another identity service, DTZ_STORE the store.`,
 		Example: `  docker-credential-dtz login

@@ -164,7 +164,9 @@ var methodNames = map[store.Method]string{
 
 func (sys system) lastsNow(l loginReport) string {
 	switch store.Method(l.Method) {
-	case store.KeptKey, store.APIKey:
+	case store.KeptKey:
+		return "until you log out or its API key is deleted"
+	case store.APIKey:
 		return "as long as its API key"
 	}
 	return fmt.Sprintf("%s more unless it is used; each use renews it", session.InWords(l.Expires.Sub(sys.now())))
