@@ -31,8 +31,9 @@ func (sys system) newStatus() *cobra.Command {
 which context, whether the registry's role is there, where its secrets lie and
 when it ends.
 
-` + platform.RegistryHost + ` is left out where nothing serves it, Docker does not ask for it and
-there is another registry.
+A registry is left out where no login or key serves it, neither Docker nor
+podman asks for it, and there is another one to show: ` + platform.RegistryHost + ` before
+anybody uses it, and what was served before a logout and an unconfigure.
 
 Exit code: 0 all usable, 1 not logged in, 3 expired or refused, 4 keychain out
 of reach.`,
