@@ -302,6 +302,13 @@ func undone(err, undoing error) error {
 	return fmt.Errorf("%w; and %w", err, undoing)
 }
 
+// outlive is a context that ends so long after ctx.
+func outlive(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	late, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(d, cancel) })
+	return late, func() { stop(); cancel() }
+}
+
 // keepKey has an API key made for this machine and proves it. A key that is not
 // kept in the end is deleted again.
 func (sys system) keepKey(ctx context.Context, client *oauth.Client, username string, got oauth.Token) (made, error) {
@@ -310,9 +317,18 @@ func (sys system) keepKey(ctx context.Context, client *oauth.Client, username st
 		host = "this machine"
 	}
 	alias := program + " on " + host
-	key, err := client.CreateKey(ctx, got.Access, got.Claims.Context, alias)
-	if answer, ok := errors.AsType[*oauth.Error](err); ok && answer.Refused() {
-		return made{}, withHint(err, "log in without --keep, or ask an administrator of the context")
+	// A request that is broken off may make a key all the same, which nobody
+	// could delete then: only its maker is told what it is.
+	patient, cancel := outlive(ctx, 3*time.Second)
+	defer cancel()
+	key, err := client.CreateKey(patient, got.Access, got.Claims.Context, alias)
+	if answer, ok := errors.AsType[*oauth.Error](err); ok {
+		switch {
+		case answer.Refused():
+			return made{}, withHint(err, "log in without --keep, or ask an administrator of the context")
+		case answer.Status == 0 && !answer.Unconnected:
+			err = undone(err, &session.UnrevokedError{Alias: alias, Err: errors.New("it did not say whether it has made one")})
+		}
 	}
 	if err != nil {
 		return made{}, err

@@ -62,6 +62,13 @@ func runErrand() (code int, asked bool) {
 		}
 	case "tokens":
 		err = eachLogin(func(login *store.Login) bool { return printTokens(login.Tokens) })
+	case "item":
+		var text string
+		if text, err = keyring.Get(program, "default "+os.Getenv("DTZ_IDENTITY_URL")); err == nil {
+			fmt.Println(fingerprint(text))
+		} else if errors.Is(err, keyring.ErrNotFound) {
+			err = nil
+		}
 	case "sealed":
 		err = sealedInUse()
 	default:
