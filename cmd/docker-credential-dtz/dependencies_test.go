@@ -17,7 +17,7 @@ func TestDependencies(t *testing.T) {
 	allowed := []string{
 		ours + "cmd/docker-credential-dtz",
 		ours + "internal/atomicfile", ours + "internal/config", ours + "internal/crash", ours + "internal/dockerconfig", ours + "internal/doctor",
-		ours + "internal/oauth", ours + "internal/platform", ours + "internal/remote",
+		ours + "internal/oauth", ours + "internal/platform", ours + "internal/private", ours + "internal/remote",
 		ours + "internal/secret", ours + "internal/session", ours + "internal/store",
 		"github.com/cli/browser",
 		"github.com/docker/docker-credential-helpers/credentials",

@@ -73,10 +73,10 @@ func hintOf(err error) string {
 		return "mend or unset it"
 	case errors.Is(err, errNoAnswer):
 		return "nothing was changed; run it again"
+	case errors.Is(err, config.ErrUnusable):
+		return config.Remedy(err)
 	case errors.Is(err, fs.ErrPermission):
 		return "see to it that you may read and write there, and try again"
-	case errors.Is(err, config.ErrUnusable):
-		return "mend that file, or move it away"
 	case errors.Is(err, context.DeadlineExceeded):
 		return "try again; DTZ_TIMEOUT sets how long it may take"
 	}

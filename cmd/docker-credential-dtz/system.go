@@ -15,6 +15,7 @@ import (
 
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/config"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/oauth"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/private"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/remote"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/session"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/store"
@@ -105,20 +106,23 @@ func (sys system) cacheDir(stateDir string) string {
 	if stateDir != "" {
 		dirs = append(dirs, filepath.Join(stateDir, "apikeys"))
 	}
-	if dir := sys.getenv("XDG_RUNTIME_DIR"); isDir(dir) {
+	if dir := sys.getenv("XDG_RUNTIME_DIR"); isMyDir(dir) {
 		dirs = append(dirs, filepath.Join(dir, program))
 	}
 	dirs = append(dirs, filepath.Join(os.TempDir(), program+"-"+strconv.Itoa(os.Getuid())))
 	dir, err := store.CacheDir(dirs...)
 	if err != nil {
+		sys.trace("tokens made from an API key are not kept: %v", err)
 		return ""
 	}
 	return dir
 }
 
-func isDir(path string) bool {
+// isMyDir reports whether path is a folder of this user's: su and sudo may leave
+// the runtime folder of the user before.
+func isMyDir(path string) bool {
 	info, err := os.Stat(path)
-	return err == nil && info.IsDir() && filepath.IsAbs(path)
+	return err == nil && info.IsDir() && filepath.IsAbs(path) && private.Mine(info)
 }
 
 func (sys system) identity(baseURL string) (*oauth.Client, error) {

@@ -8,6 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
+
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/private"
 )
 
 // Write replaces the file at path by data, readable and writable by its owner
@@ -50,6 +53,7 @@ func Create(path string) (*File, error) {
 		if err != nil {
 			return nil, f.failed(err)
 		}
+		private.Give(tmp)
 		if claim(tmp) {
 			return f, nil
 		}
@@ -60,7 +64,7 @@ func Create(path string) (*File, error) {
 // Commit gives the content the file's name once it is on disk. After an error
 // the old file is as it was.
 func (f *File) Commit() error {
-	err := f.Sync()
+	err := Sync(f.File)
 	if err == nil && !renamesOpenFiles {
 		err = f.Close()
 	}
@@ -104,4 +108,14 @@ func sweep(dir, prefix string) {
 			removeAbandoned(filepath.Join(dir, entry.Name()))
 		}
 	}
+}
+
+// Sync waits until what was written to f is on disk, as far as its file system
+// can tell: some of FUSE have no fsync(2).
+func Sync(f *os.File) error {
+	err := f.Sync()
+	if errors.Is(err, syscall.EINVAL) || errors.Is(err, errors.ErrUnsupported) {
+		return nil
+	}
+	return err
 }

@@ -9,18 +9,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
-
-	"github.com/gofrs/flock"
+	"syscall"
 
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/atomicfile"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/platform"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/private"
 )
 
 // DefaultProfile is the profile of a login that no --profile named.
@@ -102,20 +100,26 @@ func builtin() *Config {
 // ErrUnusable is what a file that is there and cannot be used ends in.
 var ErrUnusable = errors.New("reading bindings")
 
+// Remedy is what mends a file that [Load] cannot use.
+func Remedy(err error) string {
+	if untrusted, ok := errors.AsType[*private.UntrustedError](err); ok {
+		return untrusted.Remedy
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return "let HOME be your own home folder, or make that file yours with chown"
+	}
+	return "mend that file, or move it away"
+}
+
 // Load reads the file at path. Where there is none, or path is empty, the
 // platform's registry is bound to the platform's identity service. A file that
-// cannot be understood is an error that names it: guessing could send a token to
-// the wrong place.
+// cannot be understood, or that others can have written, is an error that names
+// it: guessing could send a token to the wrong place.
 func Load(path string) (*Config, error) {
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
+	data, err := private.ReadTrusted(path, maxSize)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) { // HOME=/dev/null, as some services have it
 		return builtin(), nil
 	}
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUnusable, err)
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxSize+1))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnusable, err)
 	}
@@ -180,14 +184,17 @@ func Update(ctx context.Context, path string, change func(*Config) error) error 
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target // a link into somebody's dotfiles stays one
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	if _, err := Load(path); err != nil {
+		return err // and no lock is put beside a file that is not ours
+	}
+	unlock, err := private.Lock(ctx, path+".lock", nil)
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("waiting for %s: %w", path+".lock", err)
+	}
+	if err != nil {
 		return fmt.Errorf("writing bindings: %w", err)
 	}
-	lock := flock.New(path+".lock", flock.SetPermissions(0o600))
-	if _, err := lock.TryLockContext(ctx, 10*time.Millisecond); err != nil {
-		return fmt.Errorf("writing bindings: waiting for %s: %w", lock.Path(), err)
-	}
-	defer func() { _ = lock.Unlock() }()
+	defer unlock()
 
 	c, err := Load(path)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/atomicfile"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/private"
 )
 
 const (
@@ -87,6 +88,9 @@ func follow(path string) (string, error) {
 		}
 		if err != nil {
 			return "", err
+		}
+		if who := private.Foreign(info); who != "" {
+			return "", fmt.Errorf("it is a link that belongs to %s", who) // as Linux has it where protected_symlinks is on
 		}
 		link, err := os.Readlink(path)
 		if err != nil {
@@ -168,7 +172,7 @@ func (f File) remove(old *content) error {
 // mode and, where that is allowed, the same owner. On an error, ErrChanged if it
 // is no longer as it was read, it stays as it is and nothing is left beside it.
 func (f File) write(old *content, data []byte) error {
-	if err := os.MkdirAll(filepath.Dir(old.target), 0o700); err != nil {
+	if err := private.MkdirAll(filepath.Dir(old.target)); err != nil {
 		return err
 	}
 	tmp, err := atomicfile.Create(old.target)
@@ -184,7 +188,7 @@ func (f File) write(old *content, data []byte) error {
 			return err
 		}
 	}
-	if err := tmp.Sync(); err != nil {
+	if err := atomicfile.Sync(tmp.File); err != nil {
 		return err
 	}
 	now, err := read(f.Path)

@@ -154,7 +154,7 @@ func (m *machine) desktop(ctx context.Context) Finding {
 // settings is our own config.json.
 func (m *machine) settings(context.Context) Finding {
 	if err := m.choose(); err != nil {
-		remedy := "mend that file, or move it away"
+		remedy := config.Remedy(err)
 		var e *session.Error
 		if errors.As(err, &e) && e.Remedy != "" {
 			remedy = e.Remedy

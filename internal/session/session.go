@@ -97,7 +97,7 @@ func (s *Session) Credential(ctx context.Context, r Request) (*Credential, error
 		if !r.Address.IsPlatform() && !s.Env.lists(r.Address) {
 			return nil, notOurs(r.Address)
 		}
-		return nil, &Error{Outcome: Misconfigured, Address: r.Address, What: err.Error(), Remedy: "mend that file, or move it away", Err: err}
+		return nil, &Error{Outcome: Misconfigured, Address: r.Address, What: err.Error(), Remedy: config.Remedy(err), Err: err}
 	}
 	binding, bound := conf.Lookup(r.Address)
 	ours := bound || r.Address.IsPlatform() || s.Env.lists(r.Address)

@@ -3,13 +3,12 @@ package store
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/atomicfile"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/private"
 )
 
 // File keeps each login as a file in the open, readable by its owner only, for
@@ -31,10 +30,7 @@ func (f File) Where(key Key) []string {
 // Load implements [Store].
 func (f File) Load(_ context.Context, key Key) (*Login, error) {
 	path := f.path(key)
-	if err := private(path); err != nil {
-		return nil, f.failed(err)
-	}
-	data, err := os.ReadFile(path)
+	data, err := private.ReadSecret(path, maxFile)
 	if err != nil {
 		return nil, f.failed(err)
 	}
@@ -43,21 +39,6 @@ func (f File) Load(_ context.Context, key Key) (*Login, error) {
 		return nil, &DamagedError{path, err.Error()}
 	}
 	return login, nil
-}
-
-// private refuses a file that others can read or write, or that is none.
-func private(path string) error {
-	info, err := os.Lstat(path)
-	if err != nil {
-		return err
-	}
-	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%s is not a regular file", path)
-	}
-	if runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
-		return fmt.Errorf("%s is open to others (mode %#o); if nobody has used that, run: chmod 600 %s", path, info.Mode().Perm(), path)
-	}
-	return nil
 }
 
 func (f File) failed(err error) error {
@@ -73,7 +54,7 @@ func (f File) Save(_ context.Context, key Key, login *Login) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(f.Dir, 0o700); err != nil {
+	if err := private.MkdirAll(f.Dir); err != nil {
 		return &UnavailableError{Store: FileName, Why: err.Error(), Err: err}
 	}
 	if err := atomicfile.Write(f.path(key), data); err != nil {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/atomicfile"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/private"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/secret"
 )
 
@@ -72,7 +73,7 @@ func (c *KeyCache) Load() Token {
 	if c.path == "" {
 		return Token{}
 	}
-	data, err := os.ReadFile(c.seal())
+	data, err := private.Read(c.seal(), maxFile)
 	if err != nil || len(data) < saltSize {
 		return Token{}
 	}
@@ -129,19 +130,25 @@ var ErrNoCacheDir = errors.New("no folder for the cache")
 // CacheDir is the first of dirs that is, or can be made, a folder that only
 // this user can enter. Empty names are passed over.
 func CacheDir(dirs ...string) (string, error) {
+	no := ErrNoCacheDir
 	for _, dir := range dirs {
-		if dir != "" && privateDir(dir) == nil {
+		if dir == "" {
+			continue
+		}
+		err := privateDir(dir)
+		if err == nil {
 			return dir, nil
 		}
+		no = fmt.Errorf("%w: %w", no, err)
 	}
-	return "", ErrNoCacheDir
+	return "", no
 }
 
 // privateDir makes dir, or checks that it is a real folder of this user's that
 // nobody else can enter: under a shared temporary folder anybody could have
 // made it first.
 func privateDir(dir string) error {
-	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
+	if err := private.MkdirAll(filepath.Dir(dir)); err != nil {
 		return err
 	}
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {

@@ -17,7 +17,9 @@ import (
 
 	"github.com/zalando/go-keyring"
 
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/atomicfile"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/crash"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/private"
 )
 
 // service is the name of our items in the keychain.
@@ -106,7 +108,7 @@ func (k *Keychain) open(key Key, text string) (*Login, error) {
 		if !isSealedName(it.File, key) {
 			return nil, &DamagedError{k.itemName(key), "it names a file that is not its own"}
 		}
-		sealed, err := os.ReadFile(filepath.Join(k.Dir, it.File))
+		sealed, err := private.Read(filepath.Join(k.Dir, it.File), maxFile)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, errSealedGone
 		}
@@ -176,7 +178,7 @@ func (k *Keychain) writeSealed(name string, key, data []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(k.Dir, 0o700); err != nil {
+	if err := private.MkdirAll(k.Dir); err != nil {
 		return err
 	}
 	return writeNew(filepath.Join(k.Dir, name), sealed)
@@ -188,8 +190,9 @@ func writeNew(path string, data []byte) error {
 	if err != nil {
 		return err
 	}
+	private.Give(f)
 	_, err = f.Write(data)
-	err = errors.Join(err, f.Sync(), f.Close())
+	err = errors.Join(err, atomicfile.Sync(f), f.Close())
 	if err != nil {
 		err = errors.Join(err, os.Remove(path))
 	}

@@ -5,17 +5,16 @@ package store
 import (
 	"fmt"
 	"io/fs"
-	"os"
-	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/private"
 )
 
 // ownedPrivately checks that a folder is this user's, entered by nobody else
 // and writable.
 func ownedPrivately(dir string, info fs.FileInfo) error {
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	if !ok || int(stat.Uid) != os.Getuid() {
+	if !private.Mine(info) {
 		return fmt.Errorf("%s is another user's", dir)
 	}
 	if info.Mode().Perm()&0o077 != 0 {

@@ -12,6 +12,9 @@ import (
 // Its name is part of the additional data, so that one file cannot be put in
 // another's place.
 
+// maxFile is more than any file of ours has, in bytes.
+const maxFile = 1 << 20
+
 const sealedKeySize = 32 // bytes; AES-256
 
 var errUnseal = errors.New("it was changed, or sealed with another key")

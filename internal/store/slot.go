@@ -9,9 +9,8 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/gofrs/flock"
-
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/atomicfile"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/private"
 )
 
 // Slot is what the processes of one user share about one credential that is
@@ -30,37 +29,22 @@ func LoginSlot(stateDir string, key Key) Slot {
 	return Slot{filepath.Join(stateDir, "locks", key.id())}
 }
 
-// pollLock is how often a process that waits for its turn looks.
-const pollLock = 10 * time.Millisecond
-
-// Lock waits for the slot until ctx ends or giveUp, which is asked at each
-// look, says that waiting has become pointless. The lock ends with the process,
-// however that ends.
+// Lock waits for the slot until ctx ends or giveUp says that waiting has become
+// pointless, as [private.Lock] has it.
 func (s Slot) Lock(ctx context.Context, giveUp func() bool) (unlock func(), err error) {
 	if s.path == "" {
 		return func() {}, nil
 	}
-	if err := os.MkdirAll(filepath.Dir(s.path), 0o700); err != nil {
+	unlock, err = private.Lock(ctx, s.path+".lock", giveUp)
+	switch {
+	case errors.Is(err, private.ErrGaveUp):
+		return nil, ErrGaveUp
+	case err != nil && ctx.Err() != nil:
+		return nil, ErrBusy
+	case err != nil:
 		return nil, fmt.Errorf("locking: %w", err)
 	}
-	lock := flock.New(s.path+".lock", flock.SetPermissions(0o600))
-	for {
-		locked, err := lock.TryLock()
-		if err != nil {
-			return nil, fmt.Errorf("locking: %w", err)
-		}
-		if locked {
-			return func() { _ = lock.Unlock() }, nil
-		}
-		if giveUp != nil && giveUp() {
-			return nil, ErrGaveUp
-		}
-		select {
-		case <-ctx.Done():
-			return nil, ErrBusy
-		case <-time.After(pollLock):
-		}
-	}
+	return unlock, nil
 }
 
 var (
@@ -83,7 +67,7 @@ func (s Slot) Failure() (Failure, bool) {
 	if s.path == "" {
 		return f, false
 	}
-	data, err := os.ReadFile(s.path + ".failure")
+	data, err := private.Read(s.path+".failure", maxFile)
 	if err != nil || json.Unmarshal(data, &f) != nil {
 		return Failure{}, false // a note that is lost costs one more try
 	}

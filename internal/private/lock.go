@@ -1,0 +1,87 @@
+package private
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/gofrs/flock"
+)
+
+// pollLock is how often a process that waits for its turn looks.
+const pollLock = 10 * time.Millisecond
+
+// ErrGaveUp is returned by [Lock] when giveUp said so.
+var ErrGaveUp = errors.New("gave up waiting for the lock")
+
+// Lock waits until this process is the only one that has the lock at path, which
+// it makes, and its folder, where they are missing. The lock ends with the
+// process, however that ends. It waits until ctx ends, which is the error then,
+// or giveUp, which is asked at each look, says that waiting has become
+// pointless; nil never does.
+//
+// Where the file system knows no locks, nobody waits for anybody: a network
+// mount is no reason to have no login. See [HasLocks].
+func Lock(ctx context.Context, path string, giveUp func() bool) (unlock func(), err error) {
+	lock, err := openLock(path)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		locked, err := lock.TryLock()
+		switch {
+		case noLocks(err):
+			return func() {}, nil
+		case err != nil && !errors.Is(err, syscall.EINTR): // NFS has flock interrupted
+			return nil, fmt.Errorf("locking %s: %w", path, err)
+		case locked:
+			return func() { _ = lock.Unlock() }, nil
+		}
+		if giveUp != nil && giveUp() {
+			return nil, ErrGaveUp
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(pollLock):
+		}
+	}
+}
+
+// HasLocks reports whether the file system knows the lock at path, which it
+// tries. The error says why no lock could be tried.
+func HasLocks(path string) (bool, error) {
+	lock, err := openLock(path)
+	if err != nil {
+		return false, err
+	}
+	defer lock.Close()
+	if _, err := lock.TryLock(); noLocks(err) {
+		return false, nil
+	} else if err != nil {
+		return false, err
+	}
+	return true, nil
+}
+
+// openLock opens no file through a link, and waits for no pipe.
+func openLock(path string) (*flock.Flock, error) {
+	if err := MkdirAll(filepath.Dir(path)); err != nil {
+		return nil, err
+	}
+	if f, err := os.OpenFile(path, os.O_RDONLY|os.O_CREATE|os.O_EXCL, 0o600); err == nil {
+		Give(f)
+		_ = f.Close()
+	}
+	return flock.New(path, flock.SetFlag(os.O_RDONLY|os.O_CREATE|noFollow|nonBlock), flock.SetPermissions(0o600)), nil
+}
+
+// noLocks reports whether err, of flock(2), comes from a file system that has no
+// locks: NFS without its lock daemon, Lustre without -o flock, some of FUSE.
+func noLocks(err error) bool {
+	return errors.Is(err, syscall.ENOLCK) || errors.Is(err, syscall.EINVAL) || errors.Is(err, errors.ErrUnsupported)
+}
