@@ -99,12 +99,12 @@ func (sys system) carryOut(ctx context.Context, s *session.Session, c change) (d
 		if err != nil {
 			return plan, err
 		}
+		sys.remember(ctx, s, c.target, plan) // first: we may not live to do it afterwards
 	}
 	done, err := c.target.Apply(c.edit)
 	if err != nil {
 		err = explainFile(err, c)
 		if len(bound) > 0 {
-			sys.remember(ctx, s, c.target, plan)
 			err = explainBound(err, c.target, bound)
 		}
 		return done, err

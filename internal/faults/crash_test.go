@@ -51,6 +51,7 @@ type crashBench struct {
 	answers *answers
 	writes  *writes
 	want    map[int]string // states that changes in turn lead to
+	bound   map[int]string // and bindings
 }
 
 var crashKinds = []crashKind{
@@ -177,7 +178,7 @@ func (b *crashBench) learn(args func(n int) []string, state func(*crashBench) st
 		if was, known := b.want[n]; known && was != now {
 			b.t.Fatalf("%q leads to\n%s\nand another time to\n%s", args(n), was, now)
 		}
-		b.want[n] = now
+		b.want[n], b.bound[n] = now, bindingsState(b)
 	}
 	if b.want[0] == b.want[1] {
 		b.t.Fatalf("%q changes nothing", args(1))
@@ -297,6 +298,9 @@ func (k crashKind) try(t *testing.T, runs int) {
 			if now := k.state(b); !k.mayBe(b, n, before, now) {
 				t.Errorf("run %d, killed %s: the next one leads to\n%s", n, how, now)
 			}
+			if want, learned := b.bound[n%2]; learned && bindingsState(b) != want {
+				t.Errorf("run %d, killed %s: the next one leads to the bindings\n%s\nnot\n%s", n, how, bindingsState(b), want)
+			}
 		}
 		if !k.renews || after == before {
 			if left := b.Leftovers(); len(left) != 0 {
@@ -313,7 +317,7 @@ func (k crashKind) try(t *testing.T, runs int) {
 func newCrashBench(t *testing.T, k crashKind) *crashBench {
 	t.Helper()
 	s := NewService(t)
-	b := &crashBench{t: t, service: s, answers: newAnswers(), want: map[int]string{}}
+	b := &crashBench{t: t, service: s, answers: newAnswers(), want: map[int]string{}, bound: map[int]string{}}
 	s.Break(b.answers.noted())
 	if k.keychain {
 		b.Machine = NewMachine(t, s)
