@@ -125,7 +125,7 @@ func (sys system) handle(ctx context.Context, verb string, asked chan<- config.A
 	var input []byte
 	if verb != credentials.ActionList && verb != credentials.ActionVersion {
 		var err error
-		if input, err = sys.readInput(maxInput); err != nil {
+		if input, err = sys.readInput(ctx, maxInput); err != nil {
 			return "", err
 		}
 		if text := cutLineBreak(string(input)); verb != credentials.ActionStore && (text != strings.TrimSpace(text) || strings.Contains(text, "\n")) {
@@ -141,16 +141,28 @@ func (sys system) handle(ctx context.Context, verb string, asked chan<- config.A
 	return out.String(), err
 }
 
-// readInput reads standard input to its end, of at most limit bytes.
-func (sys system) readInput(limit int) ([]byte, error) {
-	input, err := io.ReadAll(io.LimitReader(sys.stdin, int64(limit)+1))
-	if err != nil {
-		return nil, fmt.Errorf("reading standard input: %w", err)
+// readInput reads standard input to its end, of at most limit bytes. It is left
+// behind when ctx ends.
+func (sys system) readInput(ctx context.Context, limit int) (input []byte, err error) {
+	var read []byte // its own variable: who is left behind may still write it
+	done := make(chan error, 1)
+	go func() {
+		var err error
+		read, err = io.ReadAll(io.LimitReader(sys.stdin, int64(limit)+1))
+		done <- err
+	}()
+	select {
+	case err = <-done:
+	case <-ctx.Done():
+		return nil, errors.New("standard input did not end in time; whoever writes to it has to close it")
 	}
-	if len(input) > limit {
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("reading standard input: %w", err)
+	case len(read) > limit:
 		return nil, fmt.Errorf("standard input is over %d bytes", limit)
 	}
-	return input, nil
+	return read, nil
 }
 
 // dockerHelper is the policy as Docker's protocol sees it.

@@ -84,7 +84,7 @@ type kubeletAuth struct {
 }
 
 func (sys system) answerKubelet(ctx context.Context, asked chan<- config.Address) (string, error) {
-	input, err := sys.readInput(maxKubeletRequest)
+	input, err := sys.readInput(ctx, maxKubeletRequest)
 	if err != nil {
 		return "", err
 	}

@@ -134,7 +134,7 @@ func TestKubeletRefusesWhatIsNoRequest(t *testing.T) {
 		{"a kind of other case", strings.NewReader(`{"apiVersion":"` + kubeletAPI + `","Kind":"CredentialProviderRequest","image":"cr.dtz.rocks/app"}`), `the request on standard input is of kind "" and not CredentialProviderRequest`},
 		{"control characters in the kind", strings.NewReader(`{"kind":"\u001b[2J\n"}`), `the request on standard input is of kind "" and not CredentialProviderRequest`},
 		{"too much", io.MultiReader(request(`"image":"cr.dtz.rocks/app"`), strings.NewReader(strings.Repeat(" ", maxKubeletRequest))), "standard input is over 1048576 bytes"},
-		{"an end that does not come", endless{}, "no answer in time; DTZ_TIMEOUT sets how long it may take"},
+		{"an end that does not come", endless{}, "standard input did not end in time; whoever writes to it has to close it"},
 	} {
 		o := askKubelet(t, tt.input)
 		if want := "docker-credential-dtz: " + tt.want + "\n"; o.code != exitFailure || o.stdout != "" || o.stderr != want {

@@ -17,6 +17,11 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	// Most of these tests wait for something that does not come, and need no
+	// processor for that. The command line may say otherwise.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
 	os.Exit(Main(m))
 }
 

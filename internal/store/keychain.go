@@ -342,7 +342,7 @@ func (k *Keychain) unavailable(err error) error {
 		e.Reason, e.Why = NoService, "no Secret Service runs on the session bus (gnome-keyring, KWallet or KeePassXC provide one)"
 	case strings.Contains(e.Why, "failed to unlock correct collection"):
 		e.Reason, e.Why = Locked, "it is locked, and there was no way to ask for its password"
-	case strings.HasPrefix(e.Why, "dial unix"):
+	case strings.HasPrefix(e.Why, "dial "):
 		e.Reason, e.Why = NoBus, "DBUS_SESSION_BUS_ADDRESS names a session bus that is gone"
 	}
 	return e
