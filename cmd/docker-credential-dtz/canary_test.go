@@ -2,16 +2,12 @@ package main
 
 import (
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/faults"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/testenv"
 )
 
@@ -21,11 +17,11 @@ import (
 func TestSecretsStaySecret(t *testing.T) {
 	testenv.Need(t, "keychain")
 	t.Parallel()
-	w := &watch{t: t, secrets: map[string]string{
-		testPassword: "the password", "wrong-canary-password": "the wrong password",
-		"apikey-refusedcanary000000000": "the refused API key",
-	}}
-	t.Cleanup(w.commandLines())
+	w := faults.NewCanaries(t)
+	w.Add(testPassword, "the password")
+	w.Add("wrong-canary-password", "the wrong password")
+	w.Add("apikey-refusedcanary000000000", "the refused API key")
+	t.Cleanup(w.Processes())
 	for _, tt := range []struct {
 		name    string
 		prepare func(*place)
@@ -51,10 +47,10 @@ func TestSecretsStaySecret(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			w.add(key, "the API key")
-			w.add(token, "the token given")
+			w.Add(key, "the API key")
+			w.Add(token, "the token given")
 			tt.prepare(p)
-			w.everything(p, key, token, tt.flags)
+			everything(w, p, key, token, tt.flags)
 		})
 	}
 	// A key of the environment, sealed in a file and refused.
@@ -65,26 +61,25 @@ func TestSecretsStaySecret(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.add(key, "the environment's key")
+		w.Add(key, "the environment's key")
 		p.setenv("DTZ_API_KEY", key)
 		for _, o := range []outcome{p.run("cr.dtz.rocks", "get"), p.run("", "token")} {
 			if o.code != exitOK {
 				t.Errorf("%+v", o)
 			}
 		}
-		w.files(p.home)
+		w.Files(p.home)
 		p.service.DeleteKey(key)
 		p.moveClock(48 * time.Hour)
 		for _, args := range [][]string{{"get"}, {"token"}, {"status"}, {"status", "-o", "json"}, {"logout"}} {
 			o := p.run("cr.dtz.rocks", append(args, "--verbose")...)
-			w.checkOutput(o.stdout + o.stderr)
+			w.Output(o.stdout + o.stderr)
 		}
 	})
 }
 
 // everything is every command, with flags, and what it may fail at.
-func (w *watch) everything(p *place, key, token string, flags []string) {
-	w.t.Helper()
+func everything(w *faults.Canaries, p *place, key, token string, flags []string) {
 	const registry = "127.0.0.1:5000"
 	store := func(user, secret string) string {
 		return fmt.Sprintf(`{"ServerURL":%q,"Username":%q,"Secret":%q}`, registry, user, secret)
@@ -125,118 +120,23 @@ func (w *watch) everything(p *place, key, token string, flags []string) {
 		run("", "context", "use", "context-nowhere1"),
 		run("", "unconfigure"),
 	} {
-		w.checkOutput(o.stdout + o.stderr)
+		w.Output(o.stdout + o.stderr)
 	}
 	// Only these three may show a token, and nothing else.
 	request := fmt.Sprintf(`{"apiVersion":%q,"kind":"CredentialProviderRequest","image":"%s/app","serviceAccountToken":%q}`, kubeletAPI, registry, token)
 	refused := run(request[:len(request)-1], "kubelet")
-	w.checkOutput(refused.stdout + refused.stderr)
+	w.Output(refused.stdout + refused.stderr)
 	for _, o := range []outcome{run(registry, "get"), run("", "token"), run("", "token", "--header"), run(request, "kubelet")} {
-		w.checkOutput(o.stderr)
-		w.checkAnswer(o.stdout)
+		w.Output(o.stderr)
+		w.Answer(o.stdout)
 		for _, part := range strings.FieldsFunc(o.stdout, func(r rune) bool { return strings.ContainsRune("\"{}: \n,", r) }) {
 			if strings.Count(part, ".") == 2 && len(part) > 200 {
-				w.add(part, "the token handed out") // from now on it is a secret too
+				w.Add(part, "the token handed out") // from now on it is a secret too
 			}
 		}
 	}
 	for _, o := range []outcome{run(registry, "erase"), run("", "logout"), run("", "logout", "--all")} {
-		w.checkOutput(o.stdout + o.stderr)
+		w.Output(o.stdout + o.stderr)
 	}
-	w.files(p.home)
-}
-
-// watch looks for secrets where they must not be.
-type watch struct {
-	t       *testing.T
-	mu      sync.Mutex
-	secrets map[string]string // and their names
-}
-
-func (w *watch) add(secret, name string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.secrets[secret] = name
-}
-
-// checkAnswer looks for all but tokens, in what hands one out.
-func (w *watch) checkAnswer(text string) {
-	w.t.Helper()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for secret, name := range w.secrets {
-		if !strings.HasPrefix(name, "the token") && strings.Contains(text, secret) {
-			w.t.Errorf("%s is in the answer", name)
-		}
-	}
-}
-
-func (w *watch) check(where, text string) {
-	w.t.Helper()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for secret, name := range w.secrets {
-		if strings.Contains(text, secret) {
-			w.t.Errorf("%s shows %s", where, name)
-		}
-	}
-}
-
-var looksSecret = regexp.MustCompile(`apikey-[A-Za-z0-9-]{8,}|eyJ[A-Za-z0-9_-]{20,}`)
-
-// checkOutput looks for all that can be a secret too: nobody knows the API keys
-// that login --keep has made.
-func (w *watch) checkOutput(text string) {
-	w.t.Helper()
-	w.check("output", text)
-	if looksSecret.MatchString(text) {
-		w.t.Errorf("output shows an API key or a token: %q", looksSecret.ReplaceAllString(text, "<HERE>"))
-	}
-}
-
-// files looks into every file, and at its name.
-func (w *watch) files(dir string) {
-	w.t.Helper()
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		data, err := os.ReadFile(path)
-		w.check(path, path+string(data))
-		return err
-	})
-	if err != nil {
-		w.t.Error(err)
-	}
-}
-
-// commandLines watches the command lines of all processes that begin from now
-// on, until stopped. The helper starts none itself; who watches a machine would
-// see its arguments.
-func (w *watch) commandLines() (stop func()) {
-	quit, done := make(chan struct{}), make(chan struct{})
-	// With the file in the pattern, Glob would list the folder of each process.
-	const processes = "/proc/[0-9]*"
-	before, _ := filepath.Glob(processes)
-	go func() {
-		defer close(done)
-		for {
-			select {
-			case <-quit:
-				return
-			case <-time.After(2 * time.Millisecond):
-			}
-			now, _ := filepath.Glob(processes)
-			for _, process := range now {
-				if _, old := slices.BinarySearch(before, process); old {
-					continue
-				}
-				path := process + "/cmdline"
-				if data, err := os.ReadFile(path); err == nil {
-					w.check(path, string(data))
-				}
-			}
-		}
-	}()
-	return func() { close(quit); <-done }
+	w.Files(p.home)
 }
