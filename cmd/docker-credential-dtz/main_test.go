@@ -32,6 +32,7 @@ func TestMain(m *testing.M) {
 		program: func() {
 			os.Exit(run(untilSignal(), os.Args[1:], testSystem()))
 		},
+		"panicking": func() { os.Exit(run(untilSignal(), os.Args[1:], panickingSystem())) },
 		// What the program opens a browser with on Linux, and who sits before it.
 		"xdg-open": openBrowserWindow,
 		"visitor":  func() { visitLoginPage(os.Args[1]) },

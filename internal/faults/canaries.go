@@ -130,7 +130,7 @@ func (c *Canaries) Processes() (stop func()) {
 			select {
 			case <-quit:
 				return
-			case <-time.After(2 * time.Millisecond):
+			case <-time.After(5 * time.Millisecond):
 			}
 			now, _ := filepath.Glob(processes)
 			for _, dir := range now {
