@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/config"
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/private"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/session"
 )
 
@@ -164,11 +166,32 @@ func (m *machine) settings(context.Context) Finding {
 		}
 		return failed(remedy, "%v", err)
 	}
+	if locks := filepath.Join(m.session.StateDir, "locks"); m.session.StateDir != "" {
+		switch has, err := hasLocks(locks); {
+		case err != nil:
+			return warning("make that folder yours with chown, and writable",
+				"processes that renew a login cannot wait for each other: %v", err)
+		case !has:
+			return warning("let XDG_STATE_HOME name a folder on a disk of this machine",
+				"the file system of %s knows no locks, so that processes renew a login side by side", locks)
+		}
+	}
 	path := m.session.ConfigPath
 	if _, err := os.Stat(path); path == "" || err != nil {
 		return ok("no config.json of ours yet")
 	}
 	return ok("%s", path)
+}
+
+// hasLocks reports whether locks can be had below dir; where there is none, none
+// has been wanted yet.
+func hasLocks(dir string) (bool, error) {
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	path := filepath.Join(dir, "doctor.lock")
+	defer os.Remove(path)
+	return private.HasLocks(path)
 }
 
 // environment: what it holds comes before a login.

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // Read returns what the regular file at path holds. It follows no link at the
@@ -53,6 +54,9 @@ func ReadSecret(path string, limit int64) ([]byte, error) {
 func read(path string, flags int, limit int64) ([]byte, fs.FileInfo, error) {
 	// Without O_NONBLOCK a named pipe that nobody writes to would wait for ever.
 	f, err := os.OpenFile(path, os.O_RDONLY|nonBlock|flags, 0)
+	if flags&noFollow != 0 && errors.Is(err, syscall.ELOOP) {
+		return nil, nil, fmt.Errorf("%s is a link; if it is not yours, remove it", path)
+	}
 	if err != nil {
 		return nil, nil, err
 	}

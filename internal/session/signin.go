@@ -159,7 +159,11 @@ func outlast(ctx context.Context) (context.Context, context.CancelFunc) {
 func lock(ctx context.Context, slot store.Slot) (unlock func(), err error) {
 	unlock, err = slot.Lock(ctx, nil)
 	if err != nil {
-		return nil, &Error{Outcome: Unreachable, What: err.Error(), Remedy: "try again", Err: err}
+		e := &Error{Outcome: Unreachable, What: err.Error(), Remedy: "try again", Err: err}
+		if !errors.Is(err, store.ErrBusy) {
+			e.Remedy = "see to it that the file is yours and can be written, or let XDG_STATE_HOME name another folder"
+		}
+		return nil, e
 	}
 	return unlock, nil
 }

@@ -203,10 +203,23 @@ func writeNew(path string, data []byte) error {
 // replaced, and those of processes that were killed before their commit.
 func (k *Keychain) sweep(key Key, inUse string) {
 	for _, path := range k.sealedFiles(key) {
-		if filepath.Base(path) != inUse {
+		if filepath.Base(path) != inUse && (inUse == "" || !perhapsSaving(path)) {
 			_ = os.Remove(path)
 		}
 	}
+}
+
+// perhapsSaving reports whether a sealed file may be that of another process
+// which has not committed yet: where there are no locks, it did not wait for us.
+func perhapsSaving(path string) bool {
+	if runtime.GOOS == "windows" { // where locks are always, and keep readers out
+		return false
+	}
+	if locks, err := private.HasLocks(path); locks || err != nil {
+		return false
+	}
+	info, err := os.Stat(path)
+	return err == nil && time.Since(info.ModTime()) < time.Minute
 }
 
 func (k *Keychain) sealedFiles(key Key) []string {
