@@ -251,7 +251,7 @@ func (sys system) printDiff(path string, before, after []byte) bool {
 		if content == nil {
 			return os.DevNull
 		}
-		return path
+		return oneLine(path) // a line break in it would look like a line of the file
 	}
 	text := string(diff.Diff(name(before), before, name(after), after))
 	if text == "" {

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
 	"sync"
 	"unicode"
+	"unicode/utf16"
 )
 
 // console is what the copies of a system share: how much is wanted on standard
@@ -44,6 +47,30 @@ func lineOf(format string, args []any) string {
 		}
 	}
 	return fmt.Sprintf(format, clean...)
+}
+
+// printJSON writes v to standard output. Of what a terminal would not just show,
+// encoding/json escapes the control characters of ASCII only.
+func (sys system) printJSON(v any) error {
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	var text strings.Builder
+	for _, r := range out.String() {
+		if r == '\n' || unicode.IsGraphic(r) {
+			text.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.Encode([]rune{r}) { // RFC 8259 §7
+			fmt.Fprintf(&text, `\u%04x`, unit)
+		}
+	}
+	_, err := io.WriteString(sys.stdout, text.String())
+	return err
 }
 
 // cleaned is printed by fmt as arg is, but on one line.
@@ -108,17 +135,23 @@ func (sys system) answered(ended bool) {
 	c.asking = c.asking && !ended
 }
 
+// maxLine is more than a line with the longest path in it has, in bytes.
+const maxLine = 8 << 10
+
 // oneLine is text as it may stand in a line of a terminal, whoever wrote it: in
-// place of a control character is a space, of another of Unicode's C, with which
-// text is turned around or hidden, U+FFFD. Tabs stay.
+// place of a control character is a space, of a separator of lines or another of
+// Unicode's C, with which text is turned around or hidden, U+FFFD. Tabs stay, and what is too long for anybody to read is cut.
 func oneLine(text string) string {
+	if len(text) > maxLine {
+		text = strings.ToValidUTF8(text[:maxLine], "") + "…"
+	}
 	return strings.Map(func(r rune) rune {
 		switch {
 		case r == '\t':
 			return r
 		case unicode.IsControl(r):
 			return ' '
-		case unicode.Is(unicode.C, r):
+		case unicode.In(r, unicode.C, unicode.Zl, unicode.Zp):
 			return unicode.ReplacementChar
 		}
 		return r

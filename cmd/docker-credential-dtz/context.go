@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -101,9 +100,7 @@ func (sys system) listContexts(ctx context.Context, profile, output string) erro
 	}
 	report := reportContexts(ids, status, sys.now())
 	if output == "json" {
-		enc := json.NewEncoder(sys.stdout)
-		enc.SetIndent("", "  ")
-		err = enc.Encode(report)
+		err = sys.printJSON(report)
 	} else {
 		sys.say("Contexts of %s, profile %s; * is the default:", who(status.Login), place.Profile)
 		err = sys.printContexts(report)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -78,10 +77,7 @@ func (sys system) doctor(ctx context.Context, o doctorOptions) error {
 	}
 	var err error
 	if o.output == "json" {
-		enc := json.NewEncoder(sys.stdout)
-		enc.SetEscapeHTML(false)
-		enc.SetIndent("", "  ")
-		err = enc.Encode(findings)
+		err = sys.printJSON(findings)
 	} else {
 		err = sys.printFindings(findings)
 	}

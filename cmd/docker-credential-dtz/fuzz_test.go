@@ -36,7 +36,7 @@ type desk struct {
 func newDesk(f *testing.F) *desk {
 	f.Helper()
 	f.Setenv("HTTPS_PROXY", "http://127.0.0.1:1")
-	d := &desk{home: f.TempDir(), now: time.Now(), key: store.Key{Identity: "http://127.0.0.1:1/api", Profile: config.DefaultProfile}}
+	d := &desk{home: f.TempDir(), now: time.Unix(1_800_000_000, 0), key: store.Key{Identity: "http://127.0.0.1:1/api", Profile: config.DefaultProfile}}
 	part := func(v any) string {
 		text, err := json.Marshal(v)
 		if err != nil {

@@ -44,6 +44,7 @@ func (sys system) progress(ctx context.Context, text string, unseen time.Duratio
 	if sys.console == nil || sys.console.quiet {
 		return func() {}
 	}
+	text = oneLine(text)
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	go func() {

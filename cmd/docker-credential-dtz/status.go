@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -132,9 +131,7 @@ func (sys system) status(ctx context.Context, o statusOptions) error {
 		return fmt.Errorf("looking at the logins: %w", err)
 	}
 	if o.output == "json" {
-		enc := json.NewEncoder(sys.stdout)
-		enc.SetIndent("", "  ")
-		err = enc.Encode(r)
+		err = sys.printJSON(r)
 	} else {
 		sys.printStatus(r, o.profile)
 	}

@@ -202,7 +202,7 @@ func (sys system) newStore(optedIn bool) (string, error) {
 		}
 		return store.FileName, nil
 	default:
-		return "", fmt.Errorf("DTZ_STORE is %q, not keychain or file", name)
+		return "", fmt.Errorf("DTZ_STORE is %q, not keychain or file", oauth.Clean(name))
 	}
 }
 
@@ -219,7 +219,7 @@ func (sys system) timeout() (limit time.Duration, note string) {
 	}
 	limit, err := time.ParseDuration(text)
 	if err != nil || limit <= 0 {
-		return defaultTimeout, fmt.Sprintf("DTZ_TIMEOUT=%q is no duration such as 30s; using %v", text, defaultTimeout)
+		return defaultTimeout, fmt.Sprintf("DTZ_TIMEOUT=%q is no duration such as 30s; using %v", oauth.Clean(text), defaultTimeout)
 	}
 	return limit, ""
 }
