@@ -256,9 +256,8 @@ func reportLogin(st session.Status) loginReport {
 	if login := st.Login; login != nil {
 		l.User, l.Subject, l.Method = oauth.Clean(login.User), oauth.Clean(login.Subject), string(login.Method)
 		l.Context, l.RegistryRole = oauth.Clean(login.Context), hasRole(login)
-		if newest := login.Newest(); newest.Access != "" {
-			expires := newest.Expires()
-			l.Expires = &expires
+		if !st.Expires.IsZero() {
+			l.Expires = &st.Expires
 		}
 	}
 	for _, address := range st.Addresses {

@@ -116,6 +116,28 @@ func TestLifetime(t *testing.T) {
 	}
 }
 
+// What contradicts itself is named, with the times: it may be a proxy's clock.
+func TestTokenThatContradictsItself(t *testing.T) {
+	day := 24 * time.Hour
+	for _, tt := range []struct {
+		name           string
+		iat, exp, date time.Time
+		want           string
+	}{
+		{"it ends before it begins", monday, monday.Add(-day), monday, "the answer's token ends before it begins: iat is " + inUTC(monday) + ", exp " + inUTC(monday.Add(-day))},
+		{"the answer is years later", monday, monday.Add(day), monday.AddDate(3, 0, 0), "the answer's token has expired already: exp is " + inUTC(monday.Add(day)) + ", the answer's Date " + inUTC(monday.AddDate(3, 0, 0))},
+	} {
+		_, err := lifetime(Claims{IssuedAt: tt.iat, Expires: tt.exp}, tt.date, day)
+		if err == nil || err.Error() != tt.want {
+			t.Errorf("%s: %v, want %s", tt.name, err, tt.want)
+		}
+	}
+	// One from the future is taken: whose clock is wrong cannot be told.
+	if got, err := lifetime(Claims{IssuedAt: monday.Add(day), Expires: monday.Add(2 * day)}, monday, day); err != nil || got != day {
+		t.Errorf("iat in the future: lifetime = %v, %v, want a day", got, err)
+	}
+}
+
 func TestTokenResponse(t *testing.T) {
 	token := tokenFor(t, ctxOne)
 	tests := []struct {

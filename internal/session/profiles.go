@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/config"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/oauth"
@@ -195,6 +196,7 @@ type Status struct {
 	// others are in the login's default one.
 	OwnContexts map[config.Address]string
 	Login       *store.Login // nil if it cannot be read
+	Expires     time.Time    // when its newest token ends, by this machine's clock; zero if it has none
 	Err         *Error       // why it is of no use now; nil if it is
 	Notes       []string
 }
@@ -216,6 +218,9 @@ func (s *Session) Status(ctx context.Context, place config.Login) Status {
 	st.Where = l.store.Where(l.key)
 	if login, err := l.store.Load(ctx, l.key); err == nil {
 		st.Login = login
+		if newest := login.Newest(); newest.Access != "" {
+			st.Expires = ends(newest, s.Now())
+		}
 	}
 	return st
 }
