@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -101,6 +100,7 @@ func eachDisk(t *testing.T, f func(t *testing.T, s *Service, m *Machine, flags [
 				}
 				s := NewService(t)
 				m := NewMachineWith(t, s, keychain)
+				m.Setenv("DTZ_TIMEOUT", "30s") // for a busy machine
 				d := newDisk(t, m)
 				f(t, s, m, st.flags, func() { fault.begin(d) }, func() { fault.end(d) }, fault.said)
 			})
@@ -113,7 +113,7 @@ func eachDisk(t *testing.T, f func(t *testing.T, s *Service, m *Machine, flags [
 func TestGetAnswersOnADiskThatCannotBeWritten(t *testing.T) {
 	eachDisk(t, func(t *testing.T, s *Service, m *Machine, flags []string, begin, end func(), said string) {
 		m.Login(flags...)
-		m.Age(8 * time.Hour)
+		m.Age(almostADay)
 		before, calls := m.tokens(), s.Calls("/token/refresh")
 		begin()
 		secret, o := m.Get()
@@ -152,7 +152,7 @@ func TestAPIKeyServesOnADiskThatCannotBeWritten(t *testing.T) {
 		if secret, o := m.Get(); secret == "" { // which makes the folder
 			t.Fatal(o.Stderr)
 		}
-		m.Age(8 * time.Hour)
+		m.Age(almostADay)
 		begin()
 		secret, o := m.Get()
 		if secret == "" {

@@ -60,6 +60,11 @@ func runErrand() (code int, asked bool) {
 		if d, err = time.ParseDuration(argument); err == nil {
 			err = eachLogin(func(login *store.Login) bool { return older(login.Tokens, d) })
 		}
+	case "set-age":
+		var d time.Duration
+		if d, err = time.ParseDuration(argument); err == nil {
+			err = eachLogin(func(login *store.Login) bool { return asOld(login.Tokens, d) })
+		}
 	case "tokens":
 		err = eachLogin(func(login *store.Login) bool { return printTokens(login.Tokens) })
 	case "item":
@@ -148,6 +153,13 @@ func withLogin(ctx context.Context, st store.Store, stateDir string, key store.K
 func older(tokens []store.Token, d time.Duration) bool {
 	for i := range tokens {
 		tokens[i].Received = tokens[i].Received.Add(-d)
+	}
+	return true
+}
+
+func asOld(tokens []store.Token, d time.Duration) bool {
+	for i := range tokens {
+		tokens[i].Received = time.Now().Add(-d)
 	}
 	return true
 }
