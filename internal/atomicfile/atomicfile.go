@@ -69,7 +69,7 @@ func (f *File) Commit() error {
 		err = f.Close()
 	}
 	if err == nil {
-		err = os.Rename(f.Name(), f.path)
+		err = private.Retry(func() error { return os.Rename(f.Name(), f.path) })
 	}
 	if err != nil {
 		return f.failed(err)

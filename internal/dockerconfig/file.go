@@ -63,7 +63,11 @@ func readTarget(target string) (*content, error) {
 	case info.Size() > maxSize:
 		return nil, fmt.Errorf("%s is larger than 4 MiB", target)
 	}
-	file, err := os.Open(target)
+	var file *os.File
+	err = private.Retry(func() (err error) {
+		file, err = os.Open(target)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}

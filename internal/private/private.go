@@ -53,7 +53,11 @@ func ReadSecret(path string, limit int64) ([]byte, error) {
 
 func read(path string, flags int, limit int64) ([]byte, fs.FileInfo, error) {
 	// Without O_NONBLOCK a named pipe that nobody writes to would wait for ever.
-	f, err := os.OpenFile(path, os.O_RDONLY|nonBlock|flags, 0)
+	var f *os.File
+	err := Retry(func() (err error) {
+		f, err = os.OpenFile(path, os.O_RDONLY|nonBlock|flags, 0)
+		return err
+	})
 	if flags&noFollow != 0 && errors.Is(err, syscall.ELOOP) {
 		return nil, nil, fmt.Errorf("%s is a link; if it is not yours, remove it", path)
 	}
