@@ -57,16 +57,7 @@ func (k *Keychain) Where(key Key) []string {
 }
 
 func (k *Keychain) itemName(key Key) string {
-	name := "the keychain"
-	switch runtime.GOOS {
-	case "darwin":
-		name = "the macOS keychain"
-	case "windows":
-		name = "the Windows Credential Manager"
-	case "linux":
-		name = "the keychain (Secret Service)"
-	}
-	return fmt.Sprintf("%s, item %s, %s", name, service, account(key))
+	return fmt.Sprintf("%s, item %s, %s", keychainName, service, account(key))
 }
 
 // account is the item's user.
@@ -261,6 +252,12 @@ func (k *Keychain) get(ctx context.Context, key Key) (text string, err error) {
 // set writes the item and reads it back: go-keyring reports success when an
 // unlock prompt was dismissed and nothing was stored.
 func (k *Keychain) set(ctx context.Context, key Key, text string) error {
+	if strings.ContainsAny(account(key), "'\"\\\n\r\x00") {
+		// On macOS go-keyring writes a command line, quoted for a shell. To
+		// security -i, which reads it, a backslash counts in quotes too, and a
+		// line break ends the command.
+		return fmt.Errorf("%q cannot be the name of a keychain's item", account(key))
+	}
 	if err := k.call(ctx, func() error { return keyring.Set(service, account(key), text) }); err != nil {
 		return k.unavailable(err)
 	}
@@ -308,6 +305,7 @@ func (k *Keychain) call(ctx context.Context, operation func() error) error {
 	case err := <-done:
 		return err
 	case <-ctx.Done():
+		abandon()
 		return errSilent
 	}
 }
@@ -351,12 +349,10 @@ func (k *Keychain) unavailable(err error) error {
 		e.Reason = Silent
 	case errors.Is(err, errDropped):
 		e.Reason = Dropped
-	case strings.Contains(e.Why, "org.freedesktop.secrets was not provided"):
-		e.Reason, e.Why = NoService, "no Secret Service runs on the session bus (gnome-keyring, KWallet or KeePassXC provide one)"
-	case strings.Contains(e.Why, "failed to unlock correct collection"):
-		e.Reason, e.Why = Locked, "it is locked, and there was no way to ask for its password"
-	case strings.HasPrefix(e.Why, "dial "):
-		e.Reason, e.Why = NoBus, "DBUS_SESSION_BUS_ADDRESS names a session bus that is gone"
+	default:
+		if why, reason := explain(err); why != "" {
+			e.Why, e.Reason = why, reason
+		}
 	}
 	return e
 }
@@ -366,20 +362,13 @@ func (k *Keychain) cap(key Key) int {
 	if k.Cap != 0 {
 		return k.Cap
 	}
-	switch runtime.GOOS {
-	case "windows":
-		return 2560 // CRED_MAX_CREDENTIAL_BLOB_SIZE
-	case "darwin":
-		return macOSCap(account(key))
-	default:
-		return 100_000 // measured: 126,000 were fine, slower with size
-	}
+	return maxItem(account(key))
 }
 
 // macOSCap is what is left for an item where go-keyring hands all of it to
-// /usr/bin/security, in one line of at most 4,096 bytes: quoted, and the item
-// in base64.
+// /usr/bin/security, in one line of at most 4,096 bytes: the account in quotes,
+// and the item in base64.
 func macOSCap(account string) int {
-	line := "add-generic-password -U -s " + service + " -a '" + strings.ReplaceAll(account, "'", `'"'"'`) + "' -w go-keyring-base64:\n"
+	line := "add-generic-password -U -s " + service + " -a '" + account + "' -w go-keyring-base64:\n"
 	return (4096 - len(line)) / 4 * 3
 }

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -62,7 +63,7 @@ func stores(t *testing.T) map[string]Store {
 	if testenv.Absent("keychain") == nil {
 		all["keychain"] = &Keychain{Dir: t.TempDir(), Patience: time.Minute}
 		all["keychain of Windows"] = &Keychain{Dir: t.TempDir(), Cap: 2560, Patience: time.Minute}
-		all["keychain that holds a file's key only"] = &Keychain{Dir: t.TempDir(), Cap: 300, Patience: time.Minute}
+		all["keychain that holds the key of a file only"] = &Keychain{Dir: t.TempDir(), Cap: 300, Patience: time.Minute}
 	}
 	return all
 }
@@ -138,7 +139,7 @@ func TestLargeLoginLiesSealed(t *testing.T) {
 		t.Fatalf("sealed files: %q, want the newest alone", files)
 	}
 	info, err := os.Stat(files[0])
-	if err != nil || info.Mode() != 0o600 {
+	if err != nil || runtime.GOOS != "windows" && info.Mode() != 0o600 {
 		t.Errorf("mode %v, %v", info.Mode(), err)
 	}
 	data, err := os.ReadFile(files[0])
@@ -313,13 +314,11 @@ func TestItemsFitIntoTheLineOfMacOS(t *testing.T) {
 	for name, profile := range map[string]string{
 		"the default profile": "default",
 		"a long name":         strings.Repeat("p", 300),
-		"a name of quotes":    strings.Repeat("'", 300),
 		"a name not in ASCII": strings.Repeat("ü", 300),
 	} {
 		user := account(Key{Identity: "https://identity.dtz.rocks/api/2021-02-21", Profile: profile})
 		line := func(size int) int { // as go-keyring's keyring_darwin.go builds it
-			quoted := "'" + strings.ReplaceAll(user, "'", `'"'"'`) + "'"
-			return len(fmt.Sprintf("add-generic-password -U -s %s -a %s -w %s\n", service, quoted,
+			return len(fmt.Sprintf("add-generic-password -U -s %s -a '%s' -w %s\n", service, user,
 				"go-keyring-base64:"+base64.StdEncoding.EncodeToString(make([]byte, size))))
 		}
 		size := macOSCap(user)

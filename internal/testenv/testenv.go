@@ -21,7 +21,7 @@ import (
 
 // parts says for each part that a test can need why it is absent, or nil.
 var parts = map[string]func() error{
-	"keychain": func() error { return onLinux("dbus-daemon", "gnome-keyring-daemon") },
+	"keychain": keychainAbsent,
 	"docker":   dockerAbsent,
 	"skopeo":   func() error { return onLinux("skopeo") },
 	"buildah":  rootOnLinux("buildah"),
@@ -34,6 +34,7 @@ var parts = map[string]func() error{
 	"jq":       func() error { return onLinux("jq") },
 	"bash":     func() error { return onLinux("bash") },
 	"race":     raceAbsent,
+	"wine":     wineAbsent,
 }
 
 // Absent returns why part is not on this machine, or nil if it is. It panics
