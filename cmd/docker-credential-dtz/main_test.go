@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -87,6 +88,9 @@ var keychainEnv map[string]string
 const (
 	testUser     = "alice@example.com"
 	testPassword = "correct horse battery staple"
+	// manyRoles has so many that a token of hers is over what Windows keeps as
+	// one item.
+	manyRoles = "wendy@example.com"
 )
 
 // world is what a script plays in: an identity service with a clock that it
@@ -121,6 +125,10 @@ func newWorld(t testing.TB, dir string) *world {
 			Name: "carol@example.com", Password: testPassword, Subject: "identity-carol123",
 			Contexts: []string{"context-carol123", "context-team1234"},
 			Roles:    []string{"https://dtz.rocks/containerregistry/admin/context-team1234"},
+		}, {
+			Name: manyRoles, Password: testPassword, Subject: "identity-wendy123",
+			Contexts: []string{"context-wendy123"},
+			Roles:    slices.Repeat([]string{"https://dtz.rocks/containerregistry/admin/{context_id}"}, 30),
 		}},
 	})
 	if err != nil {
