@@ -188,7 +188,8 @@ func Update(ctx context.Context, path string, change func(*Config) error) error 
 		return err // and no lock is put beside a file that is not ours
 	}
 	unlock, err := private.Lock(ctx, path+".lock", nil)
-	if err != nil && ctx.Err() != nil {
+	var stuck *private.StuckError
+	if err != nil && (ctx.Err() != nil || errors.As(err, &stuck)) {
 		err = fmt.Errorf("waiting for %s: %w", path+".lock", err)
 	}
 	if err != nil {

@@ -12,8 +12,12 @@ import (
 	"github.com/gofrs/flock"
 )
 
-// pollLock is how often a process that waits for its turn looks.
-const pollLock = 10 * time.Millisecond
+// How often a process that waits for its turn looks: first, and in the end. Many
+// may wait for one.
+const (
+	firstLook = 10 * time.Millisecond
+	lastLook  = 50 * time.Millisecond
+)
 
 // ErrGaveUp is returned by [Lock] when giveUp said so.
 var ErrGaveUp = errors.New("gave up waiting for the lock")
@@ -22,7 +26,9 @@ var ErrGaveUp = errors.New("gave up waiting for the lock")
 // it makes, and its folder, where they are missing. The lock ends with the
 // process, however that ends. It waits until ctx ends, which is the error then,
 // or giveUp, which is asked at each look, says that waiting has become
-// pointless; nil never does.
+// pointless; nil never does. From one that shows no sign of life it takes
+// nothing, since that may go on at any time: after five seconds it returns a
+// [*StuckError].
 //
 // Where the file system knows no locks, nobody waits for anybody: a network
 // mount is no reason to have no login. See [HasLocks].
@@ -31,7 +37,8 @@ func Lock(ctx context.Context, path string, giveUp func() bool) (unlock func(), 
 	if err != nil {
 		return nil, err
 	}
-	for {
+	sign, seen := lastSign(path), time.Now()
+	for look := firstLook; ; look = min(look+firstLook, lastLook) {
 		locked, err := lock.TryLock()
 		switch {
 		case noLocks(err):
@@ -39,15 +46,25 @@ func Lock(ctx context.Context, path string, giveUp func() bool) (unlock func(), 
 		case err != nil && !errors.Is(err, syscall.EINTR): // NFS has flock interrupted
 			return nil, fmt.Errorf("locking %s: %w", path, err)
 		case locked:
-			return func() { _ = lock.Unlock() }, nil
+			stop := live(path)
+			return func() {
+				stop()
+				_ = lock.Unlock()
+			}, nil
 		}
 		if giveUp != nil && giveUp() {
 			return nil, ErrGaveUp
 		}
+		// Only whether it changes counts: clocks can be set.
+		if now := lastSign(path); !now.Equal(sign) {
+			sign, seen = now, time.Now()
+		} else if time.Since(seen) > silence {
+			return nil, &StuckError{holder(path)}
+		}
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-time.After(pollLock):
+		case <-time.After(look):
 		}
 	}
 }

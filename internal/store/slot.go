@@ -36,7 +36,10 @@ func (s Slot) Lock(ctx context.Context, giveUp func() bool) (unlock func(), err 
 		return func() {}, nil
 	}
 	unlock, err = private.Lock(ctx, s.path+".lock", giveUp)
+	var stuck *StuckError
 	switch {
+	case errors.As(err, &stuck):
+		return nil, err
 	case errors.Is(err, private.ErrGaveUp):
 		return nil, ErrGaveUp
 	case err != nil && ctx.Err() != nil:
@@ -53,6 +56,9 @@ var (
 	// ErrGaveUp is returned by [Slot.Lock] when giveUp said so.
 	ErrGaveUp = errors.New("gave up waiting for the lock")
 )
+
+// StuckError says that whoever has the slot does nothing.
+type StuckError = private.StuckError
 
 // Failure is how a renewal failed.
 type Failure struct {
@@ -90,5 +96,23 @@ func (s Slot) SetFailure(f Failure) error {
 func (s Slot) ClearFailure() {
 	if s.path != "" {
 		_ = os.Remove(s.path + ".failure")
+	}
+}
+
+// Renewed is another string after each renewal that worked, so that all who wait
+// for one see that it is over at the same time.
+func (s Slot) Renewed() string {
+	if s.path == "" {
+		return ""
+	}
+	data, _ := private.Read(s.path+".renewed", 64)
+	return string(data)
+}
+
+// SetRenewed notes that a renewal worked. The caller holds the lock.
+func (s Slot) SetRenewed(at time.Time) {
+	if s.path != "" {
+		// Lost, it has those who wait look one after another.
+		_ = atomicfile.Write(s.path+".renewed", []byte(at.Format(time.RFC3339Nano)+"\n"))
 	}
 }
