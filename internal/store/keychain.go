@@ -236,10 +236,17 @@ func (k *Keychain) Delete(ctx context.Context, key Key) error {
 
 func (k *Keychain) get(ctx context.Context, key Key) (text string, err error) {
 	var answer string // its own variable: an abandoned call may still write it
-	err = k.call(ctx, func() (err error) {
-		answer, err = keyring.Get(service, account(key))
-		return err
-	})
+	for range 2 {
+		err = k.call(ctx, func() (err error) {
+			answer, err = keyring.Get(service, account(key))
+			return err
+		})
+		// The Secret Service finds an item first and then reads it; a logout can
+		// come between.
+		if err == nil || !strings.Contains(err.Error(), "Object does not exist at path") {
+			break
+		}
+	}
 	switch {
 	case errors.Is(err, keyring.ErrNotFound):
 		return "", ErrNotFound
