@@ -160,12 +160,12 @@ func (s *Session) UseContext(ctx context.Context, place config.Login, contextID 
 	return login, nil
 }
 
-func (s *Session) useContext(ctx context.Context, place config.Login, contextID string, addresses []config.Address) (*store.Login, error) {
+func (s *Session) useContext(ctx context.Context, place config.Login, contextID string, addresses []config.Address) (login *store.Login, err error) {
 	unlock, err := lock(ctx, store.LoginSlot(s.StateDir, store.Key{Identity: place.Identity, Profile: place.Profile}))
 	if err != nil {
 		return nil, err
 	}
-	defer unlock()
+	defer endTurn(unlock, &err)
 	// Where the login lies is looked at in its turn: it may have moved.
 	conf, err := config.Load(s.ConfigPath)
 	if err != nil {
@@ -188,8 +188,7 @@ func (s *Session) useContext(ctx context.Context, place config.Login, contextID 
 	if err != nil {
 		return nil, err
 	}
-	login, err := l.store.Load(ctx, l.key)
-	if err != nil {
+	if login, err = l.store.Load(ctx, l.key); err != nil {
 		return nil, fromStore(err)
 	}
 	token, err := l.exchange(ctx, login, contextID)

@@ -22,9 +22,21 @@ import (
 // still be renewed. Any other token, or an API key, becomes the login of the
 // address once the identity service has accepted it. The notes are for a person.
 func (s *Session) Keep(ctx context.Context, address config.Address, username string, given secret.String, newStore string) (notes []string, err error) {
-	conf, err := config.Load(s.ConfigPath)
+	for range 3 {
+		if notes, err = s.keepOnce(ctx, address, username, given, newStore); !errors.Is(err, errOvertaken) {
+			break
+		}
+	}
 	if err != nil {
 		return nil, s.explain(err, address, nil)
+	}
+	return notes, nil
+}
+
+func (s *Session) keepOnce(ctx context.Context, address config.Address, username string, given secret.String, newStore string) (notes []string, err error) {
+	conf, err := config.Load(s.ConfigPath)
+	if err != nil {
+		return nil, err
 	}
 	k := &keeping{s: s, conf: conf, address: address, newStore: newStore}
 	switch username {
@@ -39,10 +51,7 @@ func (s *Session) Keep(ctx context.Context, address config.Address, username str
 			Remedy:  Run(loginCommand(address, "")),
 		}
 	}
-	if err != nil {
-		return nil, s.explain(err, address, nil)
-	}
-	return k.notes, nil
+	return k.notes, err
 }
 
 type keeping struct {
@@ -97,7 +106,12 @@ func (k *keeping) token(ctx context.Context, given secret.String) error {
 		// The token's context may be this address's alone.
 		login.User, login.Context = ended.User, ended.Context
 	}
-	return k.keep(ctx, place, login)
+	return k.keep(ctx, place, login, func(now *config.Config, before *store.Login) bool {
+		if ended != nil && (before == nil || before.Newest().Access != ended.Newest().Access) {
+			return false // whoever has logged in since is not to be replaced
+		}
+		return sameLogin(k.conf, now, k.address)
+	})
 }
 
 // echoes reports whether the token is of the subject and scope that the
@@ -137,7 +151,7 @@ func (k *keeping) apiKey(ctx context.Context, given secret.String) error {
 	if err := refusedAtDocker(err, "the API key was refused"); err != nil {
 		return err
 	}
-	return k.keep(ctx, place, FromKey(store.APIKey, "", key, "", got))
+	return k.keep(ctx, place, FromKey(store.APIKey, "", key, "", got), func(*config.Config, *store.Login) bool { return true })
 }
 
 func refusedAtDocker(err error, refused string) error {
@@ -195,14 +209,14 @@ func (k *keeping) login(ctx context.Context, b config.Binding) (config.Login, *s
 	return place, login, nil
 }
 
-func (k *keeping) keep(ctx context.Context, place config.Login, login *store.Login) error {
+func (k *keeping) keep(ctx context.Context, place config.Login, login *store.Login, still func(*config.Config, *store.Login) bool) error {
 	if place.Store == "" {
 		return &Error{
 			Outcome: Misconfigured, What: "DTZ_STORE=file keeps logins unencrypted, which only a person may choose",
 			Remedy: Run(LoginCommand{Addresses: []config.Address{k.address}, Insecure: true}.String()),
 		}
 	}
-	notes, err := k.s.SignIn(ctx, place, login, []config.Address{k.address})
+	notes, err := k.s.signIn(ctx, place, login, []config.Address{k.address}, still)
 	if place.Store == store.FileName {
 		notes = append(notes, Unencrypted)
 	}

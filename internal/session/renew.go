@@ -86,6 +86,9 @@ func (s *Session) token(ctx context.Context, r renewable) (t store.Token, note s
 	}
 
 	renewed, err := s.renewOnce(ctx, r, asked, at)
+	if errors.Is(err, store.ErrNotFound) { // logged out since
+		return store.Token{}, "", err
+	}
 	now := s.Now()
 	if isValid(renewed, now) {
 		if err != nil {
@@ -104,7 +107,7 @@ func (s *Session) token(ctx context.Context, r renewable) (t store.Token, note s
 
 // renewOnce renews, or takes what another process's renewal ended in since, or
 // a moment before, asked: one exchange for all, its failure included.
-func (s *Session) renewOnce(ctx context.Context, r renewable, asked time.Time, at stage) (store.Token, error) {
+func (s *Session) renewOnce(ctx context.Context, r renewable, asked time.Time, at stage) (t store.Token, err error) {
 	shared := func() (store.Failure, bool) {
 		f, failed := r.failures.Failure()
 		if at == useless && f.Kind == string(unsaved) {
@@ -119,22 +122,33 @@ func (s *Session) renewOnce(ctx context.Context, r renewable, asked time.Time, a
 	}
 	lockCtx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	unlock, err := r.slot.Lock(lockCtx, func() bool { _, failed := shared(); return failed })
+	seen := r.failures.Renewed()
+	unlock, err := r.slot.Lock(lockCtx, func() bool {
+		_, failed := shared()
+		return failed || r.failures.Renewed() != seen
+	})
 	if f, failed := shared(); failed {
 		if err == nil {
 			unlock()
 		}
 		return store.Token{}, fromFailure(f)
 	}
-	switch {
-	case errors.Is(err, store.ErrBusy), errors.Is(err, store.ErrGaveUp):
-		return store.Token{}, &Error{Outcome: Unreachable, What: err.Error(), Remedy: "try again", Err: err}
-	case err != nil: // the disk cannot be written, or knows no locks: better a renewal too many than none
+	if errors.Is(err, store.ErrGaveUp) {
+		// Two hundred who have waited read it at the same time, not in turn.
+		if t, err = r.load(ctx); err != nil || stageOf(t, s.Now()) == young {
+			return t, err
+		}
+		unlock, err = r.slot.Lock(lockCtx, nil)
+	}
+	if e := waited(err); e != nil {
+		return store.Token{}, e
+	}
+	if err != nil { // the disk cannot be written, or knows no locks: better a renewal too many than none
 		return r.renew(ctx)
 	}
-	defer unlock()
+	defer endTurn(unlock, &err)
 
-	t, err := r.load(ctx)
+	t, err = r.load(ctx)
 	if err != nil {
 		return store.Token{}, err
 	}
@@ -147,6 +161,7 @@ func (s *Session) renewOnce(ctx context.Context, r renewable, asked time.Time, a
 		return t, err
 	}
 	r.failures.ClearFailure()
+	r.failures.SetRenewed(s.Now())
 	return t, nil
 }
 

@@ -107,12 +107,29 @@ func (s *Session) Credential(ctx context.Context, r Request) (*Credential, error
 	cred, notes, err := s.fromEnvironment(ctx, r, binding, bound)
 	if cred == nil && err == nil {
 		cred, err = s.fromBinding(ctx, r, conf, binding, bound)
+		if e := (*Error)(nil); errors.As(err, &e) && e.Outcome == NotLoggedIn {
+			// It may have been on its way to another store or profile.
+			if now, failed := config.Load(s.ConfigPath); failed == nil && !sameLogin(conf, now, r.Address) {
+				binding, bound = now.Lookup(r.Address)
+				cred, err = s.fromBinding(ctx, r, now, binding, bound)
+			}
+		}
 	}
 	if err != nil {
 		return nil, s.explain(err, r.Address, notes)
 	}
 	cred.Notes = append(notes, cred.Notes...)
 	return cred, nil
+}
+
+// sameLogin reports whether the address is served from the same place by both.
+func sameLogin(a, b *config.Config, address config.Address) bool {
+	from := func(c *config.Config) config.Login {
+		binding, _ := c.Lookup(address)
+		place, _ := c.Place(binding.Identity, binding.Profile)
+		return place
+	}
+	return from(a) == from(b)
 }
 
 func notOurs(address config.Address) *Error {

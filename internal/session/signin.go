@@ -18,6 +18,16 @@ import (
 // SignIn keeps a new login at place in the stead of any other there, and binds
 // the addresses to it. It returns what a person should know although it worked.
 func (s *Session) SignIn(ctx context.Context, place config.Login, login *store.Login, addresses []config.Address) (notes []string, err error) {
+	return s.signIn(ctx, place, login, addresses, func(*config.Config, *store.Login) bool { return true })
+}
+
+// errOvertaken says that another process has changed what a login was made for.
+var errOvertaken = errors.New("another docker-credential-dtz has changed the login meanwhile")
+
+// signIn is SignIn if still, which is asked about the bindings and the login
+// before in their turn, says that the login is still wanted. Else it ends in
+// errOvertaken, and nothing has been changed.
+func (s *Session) signIn(ctx context.Context, place config.Login, login *store.Login, addresses []config.Address, still func(*config.Config, *store.Login) bool) (notes []string, err error) {
 	l, err := s.open(place)
 	if err != nil {
 		return nil, err
@@ -26,7 +36,7 @@ func (s *Session) SignIn(ctx context.Context, place config.Login, login *store.L
 	if err != nil {
 		return nil, err
 	}
-	defer unlock()
+	defer endTurn(unlock, &err)
 
 	// The secret first, so that a binding never names a login that is not there;
 	// with the file's turn had before, nothing is left to wait for after it.
@@ -37,6 +47,9 @@ func (s *Session) SignIn(ctx context.Context, place config.Login, login *store.L
 		r, err := s.replaced(ctx, c, place, addresses)
 		if err != nil {
 			return err
+		}
+		if !still(c, r.login) {
+			return errOvertaken
 		}
 		before, conf = r, c
 		if _, again := c.Place(place.Identity, place.Profile); !again {
@@ -158,6 +171,9 @@ func outlast(ctx context.Context) (context.Context, context.CancelFunc) {
 // lock waits for a login's slot.
 func lock(ctx context.Context, slot store.Slot) (unlock func(), err error) {
 	unlock, err = slot.Lock(ctx, nil)
+	if e := waited(err); e != nil {
+		return nil, e
+	}
 	if err != nil {
 		e := &Error{Outcome: Unreachable, What: err.Error(), Remedy: "try again", Err: err}
 		if !errors.Is(err, store.ErrBusy) {
@@ -166,6 +182,28 @@ func lock(ctx context.Context, slot store.Slot) (unlock func(), err error) {
 		return nil, e
 	}
 	return unlock, nil
+}
+
+// waited is the error of who has waited for a slot in vain, nil if err is none of
+// that kind.
+func waited(err error) *Error {
+	if stuck, ok := errors.AsType[*store.StuckError](err); ok {
+		remedy := "end it, or have it go on, and try again"
+		return &Error{Outcome: Unreachable, What: strings.Replace(stuck.Error(), "with it", "with this login", 1), Remedy: remedy, Err: err}
+	}
+	if errors.Is(err, store.ErrBusy) {
+		return &Error{Outcome: Unreachable, What: err.Error(), Remedy: "try again", Err: err}
+	}
+	return nil
+}
+
+// endTurn ends a turn at a login, but not after a write whose end nobody has
+// seen: the keychain may still be at it, and could bring back what the next one
+// has replaced. That turn ends with the process, soon.
+func endTurn(unlock func(), err *error) {
+	if away, ok := errors.AsType[*store.UnavailableError](*err); !ok || away.Reason != store.Silent {
+		unlock()
+	}
 }
 
 // FromToken is a login that lasts while one of its tokens is exchanged in time.
@@ -209,16 +247,15 @@ func (s *Session) SignOut(ctx context.Context, place config.Login) (*store.Login
 // forget ends the login if ends says so, which may change the bindings. Where
 // the login lies, and what it serves, is looked at in its turn: while that is
 // waited for, the login may move.
-func (s *Session) forget(ctx context.Context, key store.Key, ends func(*config.Config) bool) (*store.Login, error) {
+func (s *Session) forget(ctx context.Context, key store.Key, ends func(*config.Config) bool) (login *store.Login, err error) {
 	slot := store.LoginSlot(s.StateDir, key)
 	unlock, err := lock(ctx, slot)
 	if err != nil {
 		return nil, err
 	}
-	defer unlock()
+	defer endTurn(unlock, &err)
 
 	var l *loginAt
-	var login *store.Login // what was deleted here
 	err = config.Update(ctx, s.ConfigPath, func(c *config.Config) error {
 		place, found := c.Place(key.Identity, key.Profile)
 		if !ends(c) || !found {
