@@ -30,9 +30,17 @@ const errandVariable = "DTZ_FAULTS_ERRAND"
 // errand has it done and returns what there is to say.
 func (m *Machine) errand(what ...string) string {
 	m.t.Helper()
-	self, err := os.Executable()
+	out, err := m.tryErrand(what...)
 	if err != nil {
 		m.t.Fatal(err)
+	}
+	return out
+}
+
+func (m *Machine) tryErrand(what ...string) (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -41,9 +49,9 @@ func (m *Machine) errand(what ...string) string {
 	cmd.Env = append(m.environ(), errandVariable+"="+strings.Join(what, " "), "GORACE=atexit_sleep_ms=0")
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
-		m.t.Fatalf("%q on the machine: %v\n%s", what, err, stderr.Bytes())
+		return "", fmt.Errorf("%q on the machine: %w\n%s", what, err, stderr.Bytes())
 	}
-	return stdout.String()
+	return stdout.String(), nil
 }
 
 // runErrand does what the environment asks for, if it asks.
@@ -246,7 +254,7 @@ func (m *Machine) needed(path string, sealed []string) bool {
 	case filepath.Dir(m.DockerConfig()):
 		return name == "config.json"
 	case filepath.Dir(m.ConfigPath()):
-		return name == "config.json" || name == "config.json.lock"
+		return name == "config.json" || name == "config.json.lock" || name == "config.json.lock.holder"
 	case filepath.Join(m.StateDir(), "locks"):
 		return !strings.HasPrefix(name, ".")
 	case filepath.Join(m.StateDir(), "apikeys"):
