@@ -29,7 +29,7 @@ func TestWindows(t *testing.T) {
 	// What tests of the packages hold on Windows too.
 	for _, tt := range []struct{ name, tests string }{
 		{"atomicfile", "TestWriteReplacesWhole|TestWriteThatFailsLeavesNothingBehind|TestWriteWhileOthersRead"},
-		{"config", "TestUpdateKeepsWhatItWrote|TestUpdateThatFailsChangesNothing|TestUpdatesAtOnceLoseNothing|TestDamagedFileIsNamedAndLeftAlone"},
+		{"config", "TestPathsOnWindows|TestUpdateKeepsWhatItWrote|TestUpdateThatFailsChangesNothing|TestUpdatesAtOnceLoseNothing|TestDamagedFileIsNamedAndLeftAlone"},
 		{"dockerconfig", "TestManyAtOnce|TestTakenBack|TestThereIsNoFile"},
 		{"session", "TestWaitingProcessUsesTheRenewalOfAnother"},
 		{"store", "TestEveryStoreKeepsLogins|TestLargeLoginLiesSealed|TestFileWithoutItemChangesNothing|TestLoadWhileAnotherSaves|" +

@@ -17,7 +17,7 @@ var ErrNoHome = errors.New("neither HOME nor the XDG folders are set")
 // Specification 0.8), else ~/.config; on macOS in ~/Library/Application
 // Support, on Windows in %AppData%.
 func Path(getenv func(string) string) (string, error) {
-	dir, err := place(getenv, "XDG_CONFIG_HOME", ".config", "AppData")
+	dir, err := place(runtime.GOOS, getenv, "XDG_CONFIG_HOME", ".config", "AppData")
 	if err != nil {
 		return "", err
 	}
@@ -28,17 +28,17 @@ func Path(getenv func(string) string) (string, error) {
 // ~/.local/state; on macOS in ~/Library/Application Support, on Windows in
 // %LocalAppData%.
 func StateDir(getenv func(string) string) (string, error) {
-	return place(getenv, "XDG_STATE_HOME", filepath.Join(".local", "state"), "LocalAppData")
+	return place(runtime.GOOS, getenv, "XDG_STATE_HOME", filepath.Join(".local", "state"), "LocalAppData")
 }
 
-func place(getenv func(string) string, xdg, belowHome, windows string) (string, error) {
-	if runtime.GOOS == "windows" {
+func place(goos string, getenv func(string) string, xdg, belowHome, windows string) (string, error) {
+	if goos == "windows" {
 		if dir := getenv(windows); filepath.IsAbs(dir) {
 			return filepath.Join(dir, folder), nil
 		}
 		return "", errors.New("%" + windows + "% is not set")
 	}
-	if runtime.GOOS == "darwin" {
+	if goos == "darwin" {
 		belowHome = filepath.Join("Library", "Application Support")
 	} else if dir := getenv(xdg); filepath.IsAbs(dir) { // a relative path is to be ignored, says the specification
 		return filepath.Join(dir, folder), nil

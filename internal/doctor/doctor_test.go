@@ -70,7 +70,7 @@ func TestFindAll(t *testing.T) {
 func TestUnlockingOnMacOS(t *testing.T) {
 	for _, ssh := range []string{"", "192.0.2.1 50000 192.0.2.2 22"} {
 		m := world(t, "darwin", map[string]string{"SSH_CONNECTION": ssh})
-		if got := m.keychainRemedy(store.Locked); !strings.Contains(got, "security unlock-keychain") {
+		if got := m.keychainRemedy(store.Locked); got != "security unlock-keychain" {
 			t.Errorf("over SSH %q: %q", ssh, got)
 		}
 	}

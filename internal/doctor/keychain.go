@@ -53,10 +53,10 @@ func (m *machine) keychainRemedy(reason store.Reason) string {
 		return "install and start one, e.g. gnome-keyring; else " + without
 	case store.Locked, store.Silent:
 		switch {
+		case m.GOOS == "darwin":
+			return unlock
 		case remote && unlock != "":
 			return fmt.Sprintf("nobody sees its prompt over SSH; unlock gnome-keyring here: %s; else %s", unlock, without)
-		case unlock != "" && m.GOOS == "darwin":
-			return unlock
 		default:
 			return "answer its prompt on the desktop, and look again; else " + without
 		}
