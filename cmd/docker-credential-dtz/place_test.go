@@ -16,15 +16,16 @@ import (
 // a throw-away home and an environment.
 type place struct {
 	*world
-	t    testing.TB
-	home string
-	env  []string
+	t       testing.TB
+	program string // its name or path
+	home    string
+	env     []string
 }
 
 func newPlace(t testing.TB) *place {
 	t.Helper()
 	dir := t.TempDir()
-	p := &place{world: newWorld(t, dir), t: t, home: filepath.Join(dir, "home")}
+	p := &place{world: newWorld(t, dir), t: t, program: program, home: filepath.Join(dir, "home")}
 	if err := os.MkdirAll(p.home, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +61,7 @@ type outcome struct {
 func (p *place) run(stdin string, args ...string) outcome {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, program, args...)
+	cmd := exec.CommandContext(ctx, p.program, args...)
 	var stdout, stderr bytes.Buffer
 	cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = p.env, strings.NewReader(stdin), &stdout, &stderr
 	err := cmd.Run()
