@@ -128,7 +128,7 @@ func fit(t *testing.T, what string, o Outcome) {
 		switch {
 		case !utf8.ValidString(text):
 			why = "invalid UTF-8"
-		case strings.ContainsFunc(text, func(r rune) bool { return r != '\n' && !unicode.IsGraphic(r) }):
+		case strings.ContainsFunc(text, func(r rune) bool { return r != '\n' && r != '\t' && !unicode.IsGraphic(r) }):
 			why = "what cannot be shown"
 		case text != "" && !strings.HasSuffix(text, "\n") && !json.Valid([]byte(text)):
 			why = "a line without an end"
