@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/url"
@@ -100,10 +101,16 @@ func (c *Canaries) Output(text string) {
 func (c *Canaries) Files(dir string) {
 	c.t.Helper()
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // it went meanwhile
+		}
 		if err != nil || !d.Type().IsRegular() {
 			return err
 		}
 		data, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
 		c.Check(path, path+string(data))
 		if bytes.HasPrefix(data, []byte("\x7fELF")) || d.Name() == "core" {
 			c.t.Errorf("%s is a core file", path)
