@@ -66,11 +66,13 @@ func TestPathsOnWindows(t *testing.T) {
 		config, state string
 	}{
 		{
-			"an account", map[string]string{"AppData": `C:\Users\a\AppData\Roaming`, "LocalAppData": `C:\Users\a\AppData\Local`},
+			"an account",
+			map[string]string{"AppData": `C:\Users\a\AppData\Roaming`, "LocalAppData": `C:\Users\a\AppData\Local`},
 			`C:\Users\a\AppData\Roaming\docker-credential-dtz\config.json`, `C:\Users\a\AppData\Local\docker-credential-dtz`,
 		},
 		{
-			"folders on a share", map[string]string{"AppData": `\\server\homes\a`, "LocalAppData": `D:\a`},
+			"folders on a share",
+			map[string]string{"AppData": `\\server\homes\a`, "LocalAppData": `D:\a`},
 			`\\server\homes\a\docker-credential-dtz\config.json`, `D:\a\docker-credential-dtz`,
 		},
 		{"HOME and XDG folders, as Git Bash has them", map[string]string{"HOME": `C:\a`, "XDG_STATE_HOME": `C:\s`, "XDG_CONFIG_HOME": `C:\c`}, "", ""},
