@@ -263,7 +263,7 @@ func (k crashKind) try(t *testing.T, runs int) {
 	rnd := newRand(t)
 	fell := map[string]int{}
 	whole := b.undisturbed(k)
-	began := time.Now()
+	began, kills := time.Now(), 0
 	for n := 2; n < runs+2; n++ { // even ones and odd ones, as learned
 		if k.due != nil {
 			k.due(b)
@@ -274,6 +274,7 @@ func (k crashKind) try(t *testing.T, runs int) {
 		p := b.Start(strings.NewReader(k.stdin), k.args(n)...)
 		how := b.chooseMoment(rnd, p, whole, written)
 		p.Kill()
+		kills++
 		o := p.Wait()
 		after := k.state(b)
 		begun := b.writes.count() > written
@@ -315,7 +316,7 @@ func (k crashKind) try(t *testing.T, runs int) {
 			break
 		}
 	}
-	t.Logf("%s: %d kills in %v, undisturbed %v: %v", k.name, runs, time.Since(began).Round(time.Second), whole.Round(time.Millisecond), fell)
+	t.Logf("%s: %d kills in %v, undisturbed %v: %v", k.name, kills, time.Since(began).Round(time.Second), whole.Round(time.Millisecond), fell)
 }
 
 func newCrashBench(t *testing.T, k crashKind) *crashBench {
@@ -391,11 +392,12 @@ func sleep(p *Process, d time.Duration) {
 	}
 }
 
-// noEmptyFiles checks that no file is cut down to nothing, but locks.
+// noEmptyFiles checks that no file is cut down to nothing, but locks and who has
+// them.
 func (b *crashBench) noEmptyFiles(run int) {
 	b.t.Helper()
 	err := filepath.WalkDir(b.Home, func(path string, d os.DirEntry, err error) error {
-		if err != nil || d.IsDir() || strings.HasSuffix(path, ".lock") {
+		if err != nil || d.IsDir() || strings.HasSuffix(path, ".lock") || strings.HasSuffix(path, ".lock.holder") {
 			return err
 		}
 		info, err := d.Info()
