@@ -243,9 +243,9 @@ func renewed(b *crashBench, _ int, before, after string) bool {
 // Killed at any moment, what is at rest is the old or the new, whole; the next
 // get works, and the next save sweeps what is left behind.
 func TestKilledAtAnyMoment(t *testing.T) {
-	runs := 9
+	kills := 9
 	if *soak {
-		runs = 2000
+		kills = *runs
 	}
 	for _, k := range crashKinds {
 		t.Run(k.name, func(t *testing.T) {
@@ -253,7 +253,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 			if k.keychain {
 				testenv.Need(t, "keychain")
 			}
-			k.try(t, runs)
+			k.try(t, kills)
 		})
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 var (
 	soak = flag.Bool("soak", false, "run the long form of the tests")
+	runs = flag.Int("runs", 2000, "of each kind that is killed, in the long form")
 	seed = flag.Uint64("seed", 0, "of random tests; 0 draws one")
 )
 
