@@ -62,13 +62,7 @@ func live(path string) (stop func()) {
 	}
 }
 
-func lastSign(path string) time.Time {
-	info, err := os.Lstat(holderFile(path))
-	if err != nil {
-		return time.Time{}
-	}
-	return info.ModTime()
-}
+func lastSign(path string) time.Time { return lastMove(holderFile(path)) }
 
 func holder(path string) (process int) {
 	data, err := Read(holderFile(path), 32)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -55,4 +56,40 @@ func TestOneWithoutASignOfLifeIsNot(t *testing.T) {
 	if _, err := Lock(ctx, path, nil); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Lock = %v, want the context's error", err)
 	}
+}
+
+func TestQueueLetsOneInAfterAnother(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "queue")
+	inside := make(chan struct{}, 1)
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			done := Queue(t.Context(), path)
+			select {
+			case inside <- struct{}{}:
+				time.Sleep(5 * time.Millisecond)
+				<-inside
+			default:
+				t.Error("two at the same time")
+			}
+			done()
+		})
+	}
+	wg.Wait()
+}
+
+func TestQueueThatDoesNotMoveHoldsNobodyForLong(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "queue")
+	done := Queue(t.Context(), path)
+	Queue(t.Context(), path)() // returns: the test would hang
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	Queue(ctx, path)()
+	done()
+	began := time.Now()
+	Queue(t.Context(), path)()
+	if took := time.Since(began); took > unmoved {
+		t.Errorf("it moves again, and one waits for %v", took)
+	}
+	Queue(t.Context(), filepath.Join(path, "is a file"))()
 }

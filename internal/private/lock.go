@@ -16,7 +16,7 @@ import (
 // may wait for one.
 const (
 	firstLook = 10 * time.Millisecond
-	lastLook  = 50 * time.Millisecond
+	lastLook  = 100 * time.Millisecond
 )
 
 // ErrGaveUp is returned by [Lock] when giveUp said so.

@@ -65,6 +65,7 @@ func account(key Key) string { return key.Profile + " " + key.Identity }
 
 // Load implements [Store].
 func (k *Keychain) Load(ctx context.Context, key Key) (*Login, error) {
+	defer k.queue(ctx)()
 	login, err := k.load(ctx, key)
 	if errors.Is(err, errSealedGone) {
 		// Between our two reads somebody saved: the item names a new file now.
@@ -74,6 +75,17 @@ func (k *Keychain) Load(ctx context.Context, key Key) (*Login, error) {
 		return nil, &DamagedError{k.itemName(key), err.Error()}
 	}
 	return login, err
+}
+
+// queue has few read at the same time. A keychain answers one after another, and
+// where two hundred ask at once each would see the time that all of them take, and
+// could not tell it from a keychain that does not answer. Who writes goes first.
+func (k *Keychain) queue(ctx context.Context) (done func()) {
+	if k.Dir == "" {
+		return func() {}
+	}
+	const atOnce = 4
+	return private.Queue(ctx, filepath.Join(filepath.Dir(k.Dir), "locks", fmt.Sprintf("keychain-%d", os.Getpid()%atOnce)))
 }
 
 // errSealedGone is not fs.ErrNotExist, which dialling a session bus that has
