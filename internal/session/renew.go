@@ -54,8 +54,8 @@ type renewable struct {
 	// load returns the token at hand, the zero Token if there is none. Its
 	// errors are *Error.
 	load func(context.Context) (store.Token, error)
-	// renew makes one exchange and keeps the result. It is called with the slot
-	// held. Its errors are *Error, or *unsavedError together with a token.
+	// renew makes one exchange of what load has returned, and keeps the result.
+	// Both are called with the slot held. Its errors are *Error, or *unsavedError together with a token.
 	renew func(context.Context) (store.Token, error)
 }
 

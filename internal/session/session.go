@@ -208,23 +208,18 @@ func (s *Session) open(place config.Login) (*loginAt, error) {
 
 // renewable is how this login's token for contextID is had and renewed.
 func (l *loginAt) renewable(contextID string) renewable {
+	var login *store.Login // as it was loaded last
 	return renewable{
 		slot:     l.slot,
 		failures: l.failures(contextID),
 		load: func(ctx context.Context) (store.Token, error) {
-			login, err := l.store.Load(ctx, l.key)
-			if err != nil {
+			var err error
+			if login, err = l.store.Load(ctx, l.key); err != nil {
 				return store.Token{}, fromStore(err)
 			}
 			return login.Token(first(contextID, login.Context)), nil
 		},
-		renew: func(ctx context.Context) (store.Token, error) {
-			login, err := l.store.Load(ctx, l.key)
-			if err != nil {
-				return store.Token{}, fromStore(err)
-			}
-			return l.renew(ctx, login, contextID)
-		},
+		renew: func(ctx context.Context) (store.Token, error) { return l.renew(ctx, login, contextID) },
 	}
 }
 
