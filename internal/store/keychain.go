@@ -248,14 +248,12 @@ func (k *Keychain) Delete(ctx context.Context, key Key) error {
 
 func (k *Keychain) get(ctx context.Context, key Key) (text string, err error) {
 	var answer string // its own variable: an abandoned call may still write it
-	for range 2 {
+	for range 3 {
 		err = k.call(ctx, func() (err error) {
 			answer, err = keyring.Get(service, account(key))
 			return err
 		})
-		// The Secret Service finds an item first and then reads it; a logout can
-		// come between.
-		if err == nil || !strings.Contains(err.Error(), "Object does not exist at path") {
+		if !vanished(err) {
 			break
 		}
 	}
@@ -266,6 +264,13 @@ func (k *Keychain) get(ctx context.Context, key Key) (text string, err error) {
 		return "", k.unavailable(err)
 	}
 	return answer, nil
+}
+
+// vanished reports whether a logout came between finding an item and reading it:
+// with the Secret Service those are two steps. gnome-keyring says the one while
+// it takes the item away and the other when that is done.
+func vanished(err error) bool {
+	return err != nil && (strings.Contains(err.Error(), "No such interface") || strings.Contains(err.Error(), "Object does not exist at path"))
 }
 
 // set writes the item and reads it back: go-keyring reports success when an
