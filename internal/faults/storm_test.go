@@ -288,7 +288,7 @@ func TestStorm(t *testing.T) {
 			if place.flags != nil {
 				m.Setenv("DTZ_STORE", "file")
 			}
-			s.Break(Slow(20 * time.Millisecond)) // so that others come between
+			s.Break(Slow(100 * time.Millisecond)) // so that others come between
 			var (
 				mu     sync.Mutex
 				deeds  []deed
@@ -300,17 +300,17 @@ func TestStorm(t *testing.T) {
 				d := deed{start: time.Now()}
 				var o Outcome
 				switch {
-				case dice < 15:
+				case dice < 12:
 					user := []string{"alice", "bob"}[pick%2]
 					d.what, d.who = "login", subjects[user]
 					o = m.Run(Password, loginArgs(user, place.flags...)...)
-				case dice < 25:
+				case dice < 20:
 					d.what = "logout"
 					o = m.Run("", "logout")
-				case dice < 32:
+				case dice < 26:
 					d.what = "erase"
 					o = m.Run(Registry, "erase")
-				case dice < 42:
+				case dice < 34:
 					mu.Lock()
 					token := ""
 					if len(tokens) > 0 {
