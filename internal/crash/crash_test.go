@@ -9,6 +9,7 @@ import (
 	"log"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -45,7 +46,12 @@ var ways = map[string]func(){
 	"in a goroutine of a library, with text": func() { go func() { panic(canary) }() },
 	"where nothing can be recovered":         func() { defer crash.Guard(); new(sync.Mutex).Unlock() },
 	"in the log of a library":                func() { log.Println(canary); os.Exit(3) },
-	"not at all":                             func() { time.Sleep(time.Hour) },
+	"for want of descriptors":                func() { defer crash.Guard(); _, _ = os.Open(os.DevNull); os.Exit(3) },
+	"with a child that writes everywhere": func() {
+		_ = exec.Command("/bin/sh", "-c", "for fd in 3 4 5 6 7 8 9; do (eval \"echo inherited >&$fd\"); done").Run()
+		os.Exit(3)
+	},
+	"not at all": func() { time.Sleep(time.Hour) },
 }
 
 func guarded() { defer crash.Guard(); panic(canary) }
@@ -79,6 +85,7 @@ func TestPanicsShowNoMemory(t *testing.T) {
 		{"in a goroutine of a library, with text", nil, 2},
 		{"where nothing can be recovered", nil, 2},
 		{"in the log of a library", nil, 3},
+		{"with a child that writes everywhere", nil, 3},
 	} {
 		for _, level := range []string{"none", "single", "all", "system", "crash"} {
 			t.Run(tt.way+", GOTRACEBACK="+level, func(t *testing.T) {
@@ -97,6 +104,25 @@ func TestPanicsShowNoMemory(t *testing.T) {
 				code := cmd.ProcessState.ExitCode()
 				if aborts := level == "crash" && tt.exit == 2; aborts && code != -1 || !aborts && code != tt.exit {
 					t.Errorf("it ends with %v, want exit code %d", cmd.ProcessState, tt.exit)
+				}
+			})
+		}
+	}
+}
+
+// Nor where hardly a file can be opened: the runtime itself gives up then. With
+// the fewest there is no room for a standard error either.
+func TestPanicsShowNoMemoryWithFewDescriptors(t *testing.T) {
+	for _, way := range []string{"for want of descriptors", "in a goroutine of a library, with text"} {
+		for descriptors := 4; descriptors <= 10; descriptors++ {
+			t.Run(fmt.Sprintf("%s, with %d", way, descriptors), func(t *testing.T) {
+				t.Parallel()
+				cmd := goWrong(t, way, "GOTRACEBACK=all")
+				cmd.Args = []string{"sh", "-c", `ulimit -n "$1" && exec "$0"`, cmd.Path, strconv.Itoa(descriptors)}
+				cmd.Path = "/bin/sh"
+				out, _ := cmd.CombinedOutput()
+				if text := string(out); text != "ready\n" && (text != "" || descriptors == 10) {
+					t.Errorf("it says %q", text)
 				}
 			})
 		}
