@@ -90,16 +90,23 @@ func contextNote(r registryReport) string {
 	case r.Source == string(session.FromLogin):
 		note += ", the login's default"
 	}
-	switch {
-	case r.RegistryRole != nil && *r.RegistryRole:
-		note += ", with the registry's role"
-	case r.RegistryRole != nil:
-		note += ", WITHOUT the registry's role " + platform.RoleFor(platform.RegistryRole, r.Context)
-	}
+	note += roleNote(r.RegistryRole, r.Context)
 	if r.Address == platform.RegistryHost {
 		note += "; also for its other ports"
 	}
 	return note
+}
+
+// roleNote says whether the registry's role is there in a context, as far as
+// that is known.
+func roleNote(has *bool, contextID string) string {
+	switch {
+	case has == nil:
+		return ""
+	case *has:
+		return ", with the registry's role"
+	}
+	return ", WITHOUT the registry's role " + platform.RoleFor(platform.RegistryRole, contextID)
 }
 
 func (sys system) printLogin(l loginReport) {
@@ -119,11 +126,7 @@ func (sys system) printLogin(l loginReport) {
 			who = l.User + " (" + l.Subject + ")"
 		}
 		sys.detail("who", who+", by "+methodNames[store.Method(l.Method)])
-		role := "with the registry's role"
-		if !l.RegistryRole {
-			role = "WITHOUT the registry's role " + platform.RoleFor(platform.RegistryRole, l.Context)
-		}
-		sys.detail("context", l.Context+", "+role)
+		sys.detail("context", l.Context+roleNote(l.RegistryRole, l.Context))
 	}
 	sys.detail("identity", l.Identity)
 	for _, where := range l.Where {

@@ -98,7 +98,7 @@ type loginReport struct {
 	Subject      string     `json:"subject,omitempty"`
 	Method       string     `json:"method,omitempty"`
 	Context      string     `json:"context,omitempty"`
-	RegistryRole bool       `json:"registryRole"`
+	RegistryRole *bool      `json:"registryRole"` // null: not known, for want of a token
 	Where        []string   `json:"where"`
 	Expires      *time.Time `json:"expires,omitempty"` // of the newest token; a login with a key outlives it
 	Registries   []string   `json:"registries"`
@@ -255,7 +255,11 @@ func reportLogin(st session.Status) loginReport {
 	}
 	if login := st.Login; login != nil {
 		l.User, l.Subject, l.Method = oauth.Clean(login.User), oauth.Clean(login.Subject), string(login.Method)
-		l.Context, l.RegistryRole = oauth.Clean(login.Context), hasRole(login)
+		l.Context = oauth.Clean(login.Context)
+		if login.Token(login.Context).Access != "" {
+			has := hasRole(login)
+			l.RegistryRole = &has
+		}
 		if !st.Expires.IsZero() {
 			l.Expires = &st.Expires
 		}
