@@ -32,6 +32,24 @@ func TestWriteReplacesWhole(t *testing.T) {
 	}
 }
 
+// Who has the file open goes on reading what it was.
+func TestWriteMakesANewFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "record")
+	if err := Write(path, []byte("before")); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Write(path, []byte("after")); err != nil {
+		t.Fatal(err)
+	}
+	if after, err := os.Stat(path); err != nil || os.SameFile(before, after) {
+		t.Errorf("it was written in place: %v", err)
+	}
+}
+
 func TestWriteThatFailsLeavesNothingBehind(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "record")
