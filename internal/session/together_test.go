@@ -236,12 +236,12 @@ func TestPatienceWithAnotherProcessEnds(t *testing.T) {
 	w.login(registry)
 	w.advance(24*time.Hour - 5*time.Minute)
 	w.holdSlot()
-	ctx := w.ctx() // a minute
+	ctx, began := w.ctx(), time.Now() // a minute
 	if _, err := w.process().Credential(ctx, Request{Address: registry}); err != nil {
 		t.Error(err)
 	}
-	if ctx.Err() != nil {
-		t.Error("it waited as long as it could")
+	if took := time.Since(began); took > 25*time.Second { // of the five that it may, on a busy machine
+		t.Errorf("it waited for %v", took)
 	}
 }
 
