@@ -17,6 +17,10 @@ var (
 	seed = flag.Uint64("seed", 0, "of random tests; 0 draws one")
 )
 
+// scheduling is what is allowed on top of a limit: for a process to start, to be
+// given a processor and to end, while everything else here runs as well.
+const scheduling = 5 * time.Second
+
 func TestMain(m *testing.M) {
 	// Most of these tests wait for something that does not come, and need no
 	// processor for that. The command line may say otherwise.
@@ -53,7 +57,7 @@ func TestGetEndsWhateverTheIdentityServiceDoes(t *testing.T) {
 			m.Age(30 * time.Hour) // nothing is left to fall back to but the key
 			s.Break(f)
 			secret, o := m.Get()
-			if o.Took > limit+2*time.Second { // on a busy machine
+			if o.Took > limit+scheduling {
 				t.Errorf("get took %v, DTZ_TIMEOUT is %v", o.Took, limit)
 			}
 			answered := secret != "" && o.Code == 0

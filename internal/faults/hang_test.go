@@ -19,12 +19,7 @@ import (
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/testenv"
 )
 
-const (
-	hangLimit = 2 * time.Second // DTZ_TIMEOUT in these tests
-	// scheduling is what is allowed on top of a limit: for a process to start, to
-	// be given a processor and to end, while everything else here runs as well.
-	scheduling = 5 * time.Second
-)
+const hangLimit = 2 * time.Second // DTZ_TIMEOUT in these tests
 
 // What can hold a keychain up, and the line that get ends with. mend is what the
 // next get, which works at once, has to wait for.
