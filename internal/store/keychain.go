@@ -298,6 +298,7 @@ func (k *Keychain) set(ctx context.Context, key Key, text string) error {
 var (
 	// errSilent is what a keychain that does not answer ends in.
 	errSilent  = errors.New("it did not answer in time (locked, with a prompt that nobody answers?)")
+	errLate    = errors.New("no time was left to ask it (is this machine very busy?)")
 	errDropped = errors.New("it said that it stored the login and did not (was its prompt dismissed?)")
 	errNoBus   = errors.New("there is no D-Bus session (a server, a container, sudo or plain SSH?)")
 )
@@ -307,6 +308,9 @@ var (
 func (k *Keychain) call(ctx context.Context, operation func() error) error {
 	if err := reachable(); err != nil {
 		return err
+	}
+	if ctx.Err() != nil {
+		return errLate
 	}
 	patience := k.Patience
 	if patience == 0 {
