@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"runtime"
 	"strings"
+	"syscall"
 
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/config"
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/oauth"
@@ -57,6 +58,9 @@ func hintOf(err error) string {
 	if h, ok := errors.AsType[*hintError](err); ok {
 		return h.hint
 	}
+	if away, ok := errors.AsType[*store.UnavailableError](err); ok && away.Store == store.FileName && isDiskFull(err) {
+		return "make room there, or let XDG_STATE_HOME name another folder"
+	}
 	if e, ok := errors.AsType[*session.Error](err); ok && e.Remedy != "" {
 		return e.Remedy
 	}
@@ -81,6 +85,12 @@ func hintOf(err error) string {
 		return "try again; DTZ_TIMEOUT sets how long it may take"
 	}
 	return ""
+}
+
+// isDiskFull reports whether err is of a file system that takes no more, for all
+// or for this user, or nothing at all.
+func isDiskFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EROFS)
 }
 
 // explainIdentity says which identity service would not take what a person has
