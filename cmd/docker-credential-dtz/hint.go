@@ -53,6 +53,9 @@ func withoutRemedy(err error) string {
 // wherever it turns up. Empty: there is none.
 func hintOf(err error) string {
 	if key, ok := errors.AsType[*session.UnrevokedError](err); ok { // whatever else went wrong
+		if key.Err == nil {
+			return fmt.Sprintf("look for the API key %q in the DTZ console, and delete it if it is there", key.Alias)
+		}
 		return fmt.Sprintf("delete the API key %q in the DTZ console: it is still valid", key.Alias)
 	}
 	if h, ok := errors.AsType[*hintError](err); ok {

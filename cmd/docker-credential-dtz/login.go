@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -292,61 +291,6 @@ func (sys system) authenticate(ctx context.Context, client *oauth.Client, o logi
 }
 
 const waitingForIdentity = "Waiting for the identity service"
-
-// undone is an error and what went wrong when what it left behind was taken
-// back, if anything did, on one line.
-func undone(err, undoing error) error {
-	if undoing == nil {
-		return err
-	}
-	return fmt.Errorf("%w; and %w", err, undoing)
-}
-
-// outlive is a context that ends so long after ctx.
-func outlive(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
-	late, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, func() { time.AfterFunc(d, cancel) })
-	return late, func() { stop(); cancel() }
-}
-
-// keepKey has an API key made for this machine and proves it. A key that is not
-// kept in the end is deleted again.
-func (sys system) keepKey(ctx context.Context, client *oauth.Client, username string, got oauth.Token) (made, error) {
-	host, err := os.Hostname()
-	if err != nil {
-		host = "this machine"
-	}
-	alias := program + " on " + host
-	// A request that is broken off may make a key all the same, which nobody
-	// could delete then: only its maker is told what it is.
-	patient, cancel := outlive(ctx, 3*time.Second)
-	defer cancel()
-	key, err := client.CreateKey(patient, got.Access, got.Claims.Context, alias)
-	if answer, ok := errors.AsType[*oauth.Error](err); ok {
-		switch {
-		case answer.Refused():
-			return made{}, withHint(err, "log in without --keep, or ask an administrator of the context")
-		case answer.Status == 0 && !answer.Unconnected:
-			err = undone(err, &session.UnrevokedError{Alias: alias, Err: errors.New("it did not say whether it has made one")})
-		}
-	}
-	if err != nil {
-		return made{}, err
-	}
-	undo := func() error {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), defaultTimeout)
-		defer cancel()
-		if err := client.DeleteKey(ctx, got.Access, key); err != nil {
-			return &session.UnrevokedError{Alias: alias, Err: err}
-		}
-		return nil
-	}
-	proof, err := client.APIKey(ctx, key, got.Claims.Context)
-	if err != nil {
-		return made{}, undone(err, undo())
-	}
-	return made{login: session.FromKey(store.KeptKey, username, key, alias, proof), undo: undo}, nil
-}
 
 func (sys system) askPassword(ctx context.Context, o loginOptions, where string) (username string, password secret.String, err error) {
 	if o.passwordStdin {

@@ -59,10 +59,15 @@ func lookupEnv(name string) (value string, set bool) {
 	return value, set
 }
 
-// untilSignal is a context that ends with the first Ctrl-C, Ctrl-\ or SIGTERM. A
-// second ends the program at once.
+// untilSignal is a context that ends with the first Ctrl-C, Ctrl-\ or SIGTERM, or
+// with the terminal, unless nohup has it outlive that. A second signal ends the
+// program at once.
 func untilSignal() context.Context {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGQUIT, syscall.SIGTERM)
+	signals := []os.Signal{os.Interrupt, syscall.SIGQUIT, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		signals = append(signals, syscall.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), signals...)
 	context.AfterFunc(ctx, stop)
 	return ctx
 }

@@ -4,11 +4,13 @@ package faults
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -55,16 +57,24 @@ func TestKeyThatIsNotKeptIsDeleted(t *testing.T) {
 		s.Break(around("/me/identity/apikey", stop, func() {}))
 		check(t, s, m.Run(Password, keepArgs...), 1)
 	})
-	for _, path := range []string{"/me/identity/apikey", "/auth/apikey"} {
-		t.Run("Ctrl-C while "+path+" is asked", func(t *testing.T) {
+	for _, tt := range []struct {
+		name, path string
+		signal     syscall.Signal
+	}{
+		{"Ctrl-C while the key is asked for", "/me/identity/apikey", syscall.SIGINT},
+		{"Ctrl-C while it is proved", "/auth/apikey", syscall.SIGINT},
+		{"the terminal is closed while it is asked for", "/me/identity/apikey", syscall.SIGHUP},
+		{"SIGTERM while it is proved", "/auth/apikey", syscall.SIGTERM},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			s := NewService(t)
 			m := NewMachineWith(t, s, nil)
 			var p *Process
 			started, answered := make(chan struct{}), make(chan struct{})
-			s.Break(around(path, func() {
+			s.Break(around(tt.path, func() {
 				<-started
-				p.Interrupt()
+				p.signal(tt.signal)
 				time.Sleep(300 * time.Millisecond) // it is heard before the answer comes
 			}, func() { close(answered) }))
 			p = m.Start(strings.NewReader(Password), append(keepArgs, "--insecure-storage")...)
@@ -92,7 +102,10 @@ func TestKeyThatIsNotKeptIsDeleted(t *testing.T) {
 // Where the identity service does not say whether it has made a key, the person
 // is told what to look for.
 func TestKeyThatMayHaveBeenMadeIsNamed(t *testing.T) {
-	for _, f := range []Fault{HalfOpen, CutOff, HangsUp} {
+	for _, f := range []Fault{
+		HalfOpen, CutOff, HangsUp,
+		madeBut(http.StatusBadGateway, "text/html"), madeBut(http.StatusOK, "text/html"),
+	} {
 		t.Run(f.Name, func(t *testing.T) {
 			t.Parallel()
 			s := NewService(t)
@@ -112,7 +125,7 @@ func TestKeyThatMayHaveBeenMadeIsNamed(t *testing.T) {
 				p.Interrupt()
 			}
 			o := p.Wait()
-			if !strings.Contains(o.Stderr, "docker-credential-dtz on ") || !strings.Contains(o.Stderr, "it did not say whether it has made one") {
+			if !strings.Contains(o.Stderr, "docker-credential-dtz on ") || !strings.Contains(o.Stderr, "may have made the API key") {
 				t.Errorf("exit code %d, it says %q", o.Code, o.Stderr)
 			}
 			if calls := s.Calls("/me/identity/apikey"); calls != 1 {
@@ -120,6 +133,16 @@ func TestKeyThatMayHaveBeenMadeIsNamed(t *testing.T) {
 			}
 		})
 	}
+}
+
+// madeBut does what it is asked and answers something else, as a gateway does.
+func madeBut(status int, contentType string) Fault {
+	return Fault{Name: fmt.Sprintf("does it and answers %d with %s", status, contentType), answer: func(s *Service, w http.ResponseWriter, r *http.Request) {
+		s.right(r)
+		w.Header().Set("Content-Type", contentType)
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, "<h1>Bad Gateway</h1>")
+	}}
 }
 
 // around works, and does something before and after it has answered a request

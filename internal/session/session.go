@@ -93,10 +93,8 @@ type Request struct {
 func (s *Session) Credential(ctx context.Context, r Request) (*Credential, error) {
 	conf, err := config.Load(s.ConfigPath)
 	if err != nil {
-		// Which addresses are ours is not known now, but the platform's own is.
-		if !r.Address.IsPlatform() && !s.Env.lists(r.Address) {
-			return nil, notOurs(r.Address)
-		}
+		// Whether the address is ours is not known now. Docker asks for those that
+		// it has been told to ask for, so silence would be the worse mistake.
 		return nil, &Error{Outcome: Misconfigured, Address: r.Address, What: err.Error(), Remedy: config.Remedy(err), Err: err}
 	}
 	binding, bound := conf.Lookup(r.Address)

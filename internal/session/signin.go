@@ -227,10 +227,13 @@ func FromKey(method store.Method, user string, key secret.String, alias string, 
 // valid at the identity service.
 type UnrevokedError struct {
 	Alias string
-	Err   error
+	Err   error // why it could not be deleted; nil: whether it was made is not known
 }
 
 func (e *UnrevokedError) Error() string {
+	if e.Err == nil {
+		return fmt.Sprintf("the identity service may have made the API key %q all the same", e.Alias)
+	}
 	return fmt.Sprintf("the API key %q could not be deleted at the identity service: %v", e.Alias, e.Err)
 }
 
