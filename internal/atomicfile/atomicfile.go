@@ -29,6 +29,14 @@ func Write(path string, data []byte) error {
 	return f.Commit()
 }
 
+// Remove removes the file at path, and what writers of it have left that were
+// killed: nobody may write it again, and sweep then. The error is [os.Remove]'s.
+func Remove(path string) error {
+	dir, name := filepath.Split(path)
+	sweep(dir, "."+name+mark)
+	return os.Remove(path)
+}
+
 // File is new content for a file, under a temporary name beside it until
 // [File.Commit].
 type File struct {

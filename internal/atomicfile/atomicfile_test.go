@@ -3,6 +3,7 @@ package atomicfile
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -87,6 +88,22 @@ func TestWriteDoesNotFollowALinkOutOfItsFolder(t *testing.T) {
 }
 
 func TestWriteSweepsWhatKilledWritersLeft(t *testing.T) {
+	testSweep(t, func(path string) error { return Write(path, []byte("x")) })
+}
+
+func TestRemoveSweepsWhatKilledWritersLeft(t *testing.T) {
+	testSweep(t, func(path string) error { return errors.Join(Write(path, nil), Remove(path)) })
+	testSweep(t, func(path string) error {
+		if err := Remove(path); !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("nothing is removed: %w", err)
+		}
+		return nil
+	})
+}
+
+// testSweep has change sweep the folder of path, and only what is to be swept.
+func testSweep(t *testing.T, change func(path string) error) {
+	t.Helper()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "record")
 	killed, err := Create(path)
@@ -121,7 +138,7 @@ func TestWriteSweepsWhatKilledWritersLeft(t *testing.T) {
 		others = append(others, link)
 	}
 
-	if err := Write(path, []byte("x")); err != nil {
+	if err := change(path); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Lstat(killed.Name()); !errors.Is(err, fs.ErrNotExist) {

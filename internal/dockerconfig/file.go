@@ -169,7 +169,7 @@ func (f File) remove(old *content) error {
 	if !now.equal(old) {
 		return ErrChanged
 	}
-	return os.Remove(old.target)
+	return atomicfile.Remove(old.target)
 }
 
 // write replaces the file as it was read by one that holds data, with the same

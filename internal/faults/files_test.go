@@ -192,9 +192,8 @@ func TestBindingsThatOthersCanHaveWritten(t *testing.T) {
 		if err := tt.make(); err != nil {
 			t.Fatalf("%s: %v", tt.name, err)
 		}
-		// The platform's own address is ours whatever the file says.
-		o := m.Run("cr.dtz.rocks", "get")
-		if secret, _ := m.Get(); (secret != "") != (tt.refused == "") {
+		secret, o := m.Get()
+		if (secret != "") != (tt.refused == "") {
 			t.Errorf("%s: get answers %t", tt.name, secret != "")
 		}
 		if tt.refused == "" {

@@ -151,6 +151,12 @@ func TestOutcomesAreKeptApart(t *testing.T) {
 			outcome: Misconfigured,
 			text:    "cr.dtz.rocks: http:// is for a literal loopback address only, such as 127.0.0.1; use https://; mend DIR/config/config.json",
 		},
+		{
+			name: "bindings that are a mess, and an address that may be in them", address: "registry.example",
+			prepare: func(w *world) { w.write("config/config.json", "{", 0o600) },
+			outcome: Misconfigured,
+			text:    "registry.example: reading bindings: DIR/config/config.json: unexpected end of JSON input; mend that file, or move it away",
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(t)
@@ -175,7 +181,6 @@ func TestOtherAddressesTouchNothing(t *testing.T) {
 		"with an environment that is a mess":   func(w *world) { w.env["DTZ_API_KEY"], w.env["DTZ_API_KEY_FILE"] = "x", "y" },
 		"with a registry list that is a mess":  func(w *world) { w.env["DTZ_REGISTRIES"] = "ftp://x,,  ,ghcr.io@y" },
 		"with another address in the list":     func(w *world) { w.env["DTZ_REGISTRIES"] = "ghcr.io:444" },
-		"with a config.json that is a mess":    func(w *world) { w.write("config/config.json", "{", 0o600) },
 		"with an identity service that is bad": func(w *world) { w.env["DTZ_IDENTITY_URL"] = "http://evil.example" },
 	} {
 		w := newWorld(t)

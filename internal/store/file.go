@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"os"
 	"path/filepath"
 
 	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/atomicfile"
@@ -65,7 +64,7 @@ func (f File) Save(_ context.Context, key Key, login *Login) error {
 
 // Delete implements [Store].
 func (f File) Delete(_ context.Context, key Key) error {
-	if err := os.Remove(f.path(key)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := atomicfile.Remove(f.path(key)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return f.failed(err)
 	}
 	return nil
