@@ -243,7 +243,7 @@ func renewed(b *crashBench, _ int, before, after string) bool {
 // Killed at any moment, what is at rest is the old or the new, whole; the next
 // get works, and the next save sweeps what is left behind.
 func TestKilledAtAnyMoment(t *testing.T) {
-	kills := 9
+	kills := 6
 	if *soak {
 		kills = *runs
 	}
