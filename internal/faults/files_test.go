@@ -159,6 +159,23 @@ func (m *Machine) under(t *testing.T, pattern string) string {
 	return found[0]
 }
 
+// A logout waits for its turn, and so cannot do without the lock.
+func TestLogoutNamesALinkInTheLocksPlace(t *testing.T) {
+	_, m := newFileMachine(t)
+	m.Login("--insecure-storage")
+	path := m.under(t, "locks/*.lock")
+	v := newVictim(t)
+	if err := errors.Join(os.Remove(path), os.Symlink(v.path, path)); err != nil {
+		t.Fatal(err)
+	}
+	o := m.Run("", "logout")
+	line, hint, _ := strings.Cut(o.Stderr, "\n")
+	if o.Code != 1 || !strings.HasSuffix(line, ": "+path+" is a link; if it is not yours, remove it") || strings.Contains(hint, "written") {
+		t.Errorf("logout ends with %d and says %q", o.Code, o.Stderr)
+	}
+	v.check(t)
+}
+
 // Our config.json says who gets a token. One that others can have written is
 // refused, whatever it says; a link of the user's own goes on working.
 func TestBindingsThatOthersCanHaveWritten(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -44,7 +45,7 @@ func Lock(ctx context.Context, path string, giveUp func() bool) (unlock func(), 
 		case noLocks(err):
 			return func() {}, nil
 		case err != nil && !errors.Is(err, syscall.EINTR): // NFS has flock interrupted
-			return nil, fmt.Errorf("locking %s: %w", path, err)
+			return nil, lockError(path, err)
 		case locked:
 			stop := live(path)
 			return func() {
@@ -80,9 +81,19 @@ func HasLocks(path string) (bool, error) {
 	if _, err := lock.TryLock(); noLocks(err) {
 		return false, nil
 	} else if err != nil {
-		return false, err
+		return false, lockError(path, err)
 	}
 	return true, nil
+}
+
+func lockError(path string, err error) error {
+	if errors.Is(err, syscall.ELOOP) {
+		return linked(path, err)
+	}
+	if open, ok := errors.AsType[*fs.PathError](err); ok {
+		err = open.Err // it names the same path
+	}
+	return fmt.Errorf("locking %s: %w", path, err)
 }
 
 // openLock opens no file through a link, and waits for no pipe.

@@ -58,10 +58,10 @@ func read(path string, flags int, limit int64) ([]byte, fs.FileInfo, error) {
 		f, err = os.OpenFile(path, os.O_RDONLY|nonBlock|flags, 0)
 		return err
 	})
-	if flags&noFollow != 0 && errors.Is(err, syscall.ELOOP) {
-		return nil, nil, fmt.Errorf("%s is a link; if it is not yours, remove it", path)
-	}
 	if err != nil {
+		if flags&noFollow != 0 {
+			err = linked(path, err)
+		}
 		return nil, nil, err
 	}
 	defer f.Close()
@@ -80,6 +80,15 @@ func read(path string, flags int, limit int64) ([]byte, fs.FileInfo, error) {
 		return nil, nil, fmt.Errorf("%s is over %d bytes", path, limit)
 	}
 	return data, info, nil
+}
+
+// linked says in words that path was not opened since a link lies there, which
+// open(2) with O_NOFOLLOW answers with ELOOP.
+func linked(path string, err error) error {
+	if errors.Is(err, syscall.ELOOP) {
+		return fmt.Errorf("%s is a link; if it is not yours, remove it", path)
+	}
+	return err
 }
 
 // UntrustedError says that others than this user and root can have written a

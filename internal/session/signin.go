@@ -177,7 +177,7 @@ func lock(ctx context.Context, slot store.Slot) (unlock func(), err error) {
 	if err != nil {
 		e := &Error{Outcome: Unreachable, What: err.Error(), Remedy: "try again", Err: err}
 		if !errors.Is(err, store.ErrBusy) {
-			e.Remedy = "see to it that the file is yours and can be written, or let XDG_STATE_HOME name another folder"
+			e.Remedy = "see to it that this file and its folder are yours, or let XDG_STATE_HOME name another folder"
 		}
 		return nil, e
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"time"
@@ -45,7 +44,7 @@ func (s Slot) Lock(ctx context.Context, giveUp func() bool) (unlock func(), err 
 	case err != nil && ctx.Err() != nil:
 		return nil, ErrBusy
 	case err != nil:
-		return nil, fmt.Errorf("locking: %w", err)
+		return nil, err
 	}
 	return unlock, nil
 }
