@@ -53,7 +53,6 @@ func TestAddresses(t *testing.T) {
 	}
 	keychain := listenForVisitors(t)
 	before := p.service.Calls("/token/refresh") + p.service.Calls("/auth/apikey")
-	files := listFiles(t, p.home)
 	rows := 0
 	for line := range strings.Lines(string(table)) {
 		if strings.HasPrefix(line, "#") {
@@ -77,7 +76,11 @@ func TestAddresses(t *testing.T) {
 		}
 		stranger := *p
 		stranger.env = append(stranger.env[:len(stranger.env):len(stranger.env)], "DBUS_SESSION_BUS_ADDRESS="+keychain.address)
+		files := listFiles(t, p.home)
 		o := stranger.run(in, "get")
+		if now := listFiles(t, p.home); now != files {
+			t.Errorf("%s: files before get of %q:\n%safter:\n%s", fields[2], in, files, now)
+		}
 		want := outcome{stdout: "credentials not found in native keychain\n", code: exitFailure}
 		if strings.TrimSpace(in) == "" {
 			want.stdout = "no credentials server URL\n"
@@ -95,9 +98,6 @@ func TestAddresses(t *testing.T) {
 	}
 	if n := keychain.visitors(); n != 0 {
 		t.Errorf("the keychain was asked %d times for addresses that are not ours", n)
-	}
-	if now := listFiles(t, p.home); now != files {
-		t.Errorf("files before:\n%safter:\n%s", files, now)
 	}
 }
 

@@ -42,7 +42,7 @@ func live(path string) (stop func()) {
 		_, _ = f.WriteString(strconv.Itoa(os.Getpid()) + "\n")
 		_ = f.Close()
 	}
-	done, gone := make(chan struct{}), make(chan struct{})
+	every, done, gone := pulse, make(chan struct{}), make(chan struct{})
 	go func() {
 		defer crash.Guard()
 		defer close(gone)
@@ -51,7 +51,7 @@ func live(path string) (stop func()) {
 			case <-done:
 				_ = os.Remove(path)
 				return
-			case now := <-time.After(pulse):
+			case now := <-time.After(every):
 				_ = os.Chtimes(path, now, now)
 			}
 		}

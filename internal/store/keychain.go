@@ -85,7 +85,7 @@ func (k *Keychain) queue(ctx context.Context) (done func()) {
 		return func() {}
 	}
 	const atOnce = 4
-	return private.Queue(ctx, filepath.Join(filepath.Dir(k.Dir), "locks", fmt.Sprintf("keychain-%d", os.Getpid()%atOnce)))
+	return private.Queue(ctx, filepath.Join(filepath.Dir(k.Dir), "locks", fmt.Sprintf("keychain-%d.lock", os.Getpid()%atOnce)))
 }
 
 // errSealedGone is not fs.ErrNotExist, which dialling a session bus that has
