@@ -61,14 +61,18 @@ func lookupEnv(name string) (value string, set bool) {
 
 // untilSignal is a context that ends with the first Ctrl-C, Ctrl-\ or SIGTERM, or
 // with the terminal, unless nohup has it outlive that. A second signal ends the
-// program at once.
+// program at once, but not that of a terminal: one comes from the shell, as it
+// ends, and another from the kernel (bash(1), setsid(2)).
 func untilSignal() context.Context {
 	signals := []os.Signal{os.Interrupt, syscall.SIGQUIT, syscall.SIGTERM}
 	if !signal.Ignored(syscall.SIGHUP) {
 		signals = append(signals, syscall.SIGHUP)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), signals...)
-	context.AfterFunc(ctx, stop)
+	context.AfterFunc(ctx, func() {
+		signal.Ignore(syscall.SIGHUP)
+		stop()
+	})
 	return ctx
 }
 

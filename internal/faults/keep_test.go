@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -76,6 +77,9 @@ func TestKeyThatIsNotKeptIsDeleted(t *testing.T) {
 				<-started
 				p.signal(tt.signal)
 				time.Sleep(300 * time.Millisecond) // it is heard before the answer comes
+				if tt.signal == syscall.SIGHUP {
+					p.signal(tt.signal) // the first was the shell's, this one is the kernel's
+				}
 			}, func() { close(answered) }))
 			p = m.Start(strings.NewReader(Password), append(keepArgs, "--insecure-storage")...)
 			close(started)
@@ -97,6 +101,35 @@ func TestKeyThatIsNotKeptIsDeleted(t *testing.T) {
 		p.Interrupt()
 		check(t, s, p.Wait(), 130)
 	})
+}
+
+// Under nohup(1) the login outlives the terminal.
+func TestLoginUnderNohup(t *testing.T) {
+	t.Parallel()
+	s := NewService(t)
+	m := NewMachineWith(t, s, nil)
+	cmd := exec.Command("nohup", append([]string{Program(t), "--quiet"}, append(keepArgs, "--insecure-storage")...)...)
+	started := make(chan struct{})
+	s.Break(around("/me/identity/apikey", func() {
+		<-started
+		if err := cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(300 * time.Millisecond) // it would be heard
+	}, func() {}))
+	cmd.Env, cmd.Dir, cmd.Stdin = m.environ(), m.Home, strings.NewReader(Password)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	close(started)
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("%v: %s", err, &out)
+	}
+	if secret, o := m.Get(); secret == "" {
+		t.Errorf("get says %q", o.Stderr)
+	}
 }
 
 // Where the identity service does not say whether it has made a key, the person
