@@ -103,10 +103,10 @@ var ErrUnusable = errors.New("reading bindings")
 // Remedy is what mends a file that [Load] cannot use.
 func Remedy(err error) string {
 	if untrusted, ok := errors.AsType[*private.UntrustedError](err); ok {
-		return untrusted.Remedy
+		return untrusted.Remedy + orElsewhere()
 	}
 	if errors.Is(err, fs.ErrPermission) {
-		return "let HOME be your own home folder, or make that file yours with chown"
+		return "let HOME be your own home folder, or make that file yours with chown" + orElsewhere()
 	}
 	return "mend that file, or move it away"
 }

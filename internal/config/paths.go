@@ -31,6 +31,15 @@ func StateDir(getenv func(string) string) (string, error) {
 	return place(runtime.GOOS, getenv, "XDG_STATE_HOME", filepath.Join(".local", "state"), "LocalAppData")
 }
 
+// orElsewhere is the end of a remedy for who cannot change owner or mode of
+// [Path], as on a volume whose driver sets them at each mount.
+func orElsewhere() string {
+	if runtime.GOOS == "windows" || runtime.GOOS == "darwin" {
+		return ""
+	}
+	return ", or let XDG_CONFIG_HOME name another folder"
+}
+
 func place(goos string, getenv func(string) string, xdg, belowHome, windows string) (string, error) {
 	if goos == "windows" {
 		if dir := getenv(windows); filepath.IsAbs(dir) {

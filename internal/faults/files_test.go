@@ -216,6 +216,9 @@ func TestBindingsThatOthersCanHaveWritten(t *testing.T) {
 		if !strings.Contains(o.Stderr, path+" "+tt.refused) || strings.Count(o.Stderr, "\n") != 1 {
 			t.Errorf("%s: get says %q, want %q", tt.name, o.Stderr, tt.refused)
 		}
+		if o.Stderr != program+": "+o.Stdout { // "not found" would be Docker's leave to go on without a credential
+			t.Errorf("%s: get tells Docker %q", tt.name, o.Stdout)
+		}
 		before, _ := os.Stat(path)
 		o = m.Run(Password, "login", "--registry", Registry, "--yes", "--username", User, "--password-stdin", "--insecure-storage")
 		after, _ := os.Stat(path)
@@ -305,9 +308,9 @@ func TestFilesOfAnotherUser(t *testing.T) {
 	chown(config, 0o644, another, nobody)
 	refused("another's bindings", config+" belongs to another user (uid 12345)", "HOME")
 	chown(config, 0o664, nobody, another)
-	refused("bindings that a group can write", config+" can be changed by its group (mode 0664)", "chmod go-w "+config)
+	refused("bindings that a group can write", config+" can be changed by its group (mode 0664)", "chmod go-w "+config, "or let XDG_CONFIG_HOME name another folder")
 	chown(config, 0o600, another, another)
-	refused("bindings that cannot be read", "permission denied", "HOME")
+	refused("bindings that cannot be read", "permission denied", "HOME", "or let XDG_CONFIG_HOME name another folder")
 	chown(config, 0o644, 0, 0)
 	if o := m.as(t, nobody, Registry, "get"); o.Code != 0 {
 		t.Errorf("bindings of root's: get says %q", o.Stderr)

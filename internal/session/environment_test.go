@@ -349,6 +349,64 @@ func TestEnvironmentStaysWithItsIdentityService(t *testing.T) {
 	}
 }
 
+// A credential of the environment needs no binding: a volume that gives its
+// files to a group does not take a pipeline's key away.
+func TestEnvironmentServesWithoutBindings(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	path := w.write("config/config.json", "{", 0o600)
+	key := "DTZ_API_KEY=" + w.apiKey(alice).Reveal()
+	broken := "reading bindings: " + path + ": unexpected end of JSON input"
+	const mend = "; mend that file, or move it away"
+	for _, tt := range []struct {
+		name    string
+		address config.Address
+		env     []string
+		want    Source
+		note    string
+		fails   string
+	}{
+		{
+			name: "a key", address: registry, env: []string{key}, want: FromAPIKey,
+			note: broken + ": the variable DTZ_API_KEY serves without them" + mend,
+		},
+		{
+			name: "a token, at a port of the platform's registry", address: registry + ":3214",
+			env: []string{"DTZ_ACCESS_TOKEN=" + w.token(alice, work).Reveal()}, want: FromAccessToken,
+			note: broken + ": the variable DTZ_ACCESS_TOKEN serves without them" + mend,
+		},
+		{
+			name: "a key, with the address listed", address: other, env: []string{key, "DTZ_REGISTRIES=" + string(other)}, want: FromAPIKey,
+			note: broken + ": the variable DTZ_API_KEY serves without them" + mend,
+		},
+		{
+			name: "a key, at an address that is not listed", address: other, env: []string{key},
+			fails: broken + mend,
+		},
+		{
+			name: "a token that has ended", address: registry, env: []string{"DTZ_ACCESS_TOKEN=" + unsigned(alice, work, monday.Add(-2*time.Hour))},
+			fails: broken + " (DTZ_ACCESS_TOKEN expired 2 hours ago)" + mend,
+		},
+		{
+			name: "two keys", address: registry, env: []string{key, "DTZ_API_KEY_FILE=/nowhere"},
+			fails: "DTZ_API_KEY and DTZ_API_KEY_FILE are both set (" + broken + "); unset or mend it",
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if tt.fails != "" {
+				_, err := w.get(tt.address, tt.env...)
+				wantError(t, err, Misconfigured, string(tt.address)+": "+tt.fails)
+				return
+			}
+			cred := w.mustGet(tt.address, work, tt.env...)
+			if cred.Source != tt.want {
+				t.Errorf("from %s, want from %s", cred.Source, tt.want)
+			}
+			wantNotes(t, cred, tt.note)
+		})
+	}
+}
+
 // An answer does not change because another one was given.
 func TestNotesAreEachAnswersOwn(t *testing.T) {
 	t.Parallel()

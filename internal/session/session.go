@@ -93,9 +93,7 @@ type Request struct {
 func (s *Session) Credential(ctx context.Context, r Request) (*Credential, error) {
 	conf, err := config.Load(s.ConfigPath)
 	if err != nil {
-		// Whether the address is ours is not known now. Docker asks for those that
-		// it has been told to ask for, so silence would be the worse mistake.
-		return nil, &Error{Outcome: Misconfigured, Address: r.Address, What: err.Error(), Remedy: config.Remedy(err), Err: err}
+		return s.withoutBindings(ctx, r, err)
 	}
 	binding, bound := conf.Lookup(r.Address)
 	ours := bound || r.Address.IsPlatform() || s.Env.lists(r.Address)
@@ -117,6 +115,33 @@ func (s *Session) Credential(ctx context.Context, r Request) (*Credential, error
 		return nil, s.explain(err, r.Address, notes)
 	}
 	cred.Notes = append(notes, cred.Notes...)
+	return cred, nil
+}
+
+// withoutBindings is Credential where config.json cannot be used, and unusable
+// says why. Whether the address is ours is not known then. Docker asks for those
+// that it has been told to ask for, so silence would be the worse mistake.
+// Only a credential of the environment needs no binding: its identity service is
+// the environment's too.
+func (s *Session) withoutBindings(ctx context.Context, r Request, unusable error) (*Credential, error) {
+	var (
+		cred  *Credential
+		notes []string
+		err   error
+	)
+	if r.Address.IsPlatform() || s.Env.lists(r.Address) {
+		cred, notes, err = s.fromEnvironment(ctx, r, config.Binding{}, false)
+	}
+	remedy := config.Remedy(unusable)
+	switch {
+	case err != nil:
+		return nil, s.explain(err, r.Address, append(notes, unusable.Error()))
+	case cred == nil:
+		err = &Error{Outcome: Misconfigured, What: unusable.Error(), Remedy: remedy, Err: unusable}
+		return nil, s.explain(err, r.Address, notes)
+	}
+	note := fmt.Sprintf("%v: the %s serves without them; %s", unusable, cred.Source.Describe(), remedy)
+	cred.Notes = slices.Concat(notes, []string{note}, cred.Notes)
 	return cred, nil
 }
 
