@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -206,7 +205,7 @@ func writeNew(path string, data []byte) error {
 // replaced, and those of processes that were killed before their commit.
 func (k *Keychain) sweep(key Key, inUse string) {
 	for _, path := range k.sealedFiles(key) {
-		if filepath.Base(path) != inUse && (inUse == "" || !perhapsSaving(path)) {
+		if filepath.Base(path) != inUse && (inUse == "" || !k.perhapsSaving(key, path)) {
 			_ = os.Remove(path)
 		}
 	}
@@ -214,15 +213,13 @@ func (k *Keychain) sweep(key Key, inUse string) {
 
 // perhapsSaving reports whether a sealed file may be that of another process
 // which has not committed yet: where there are no locks, it did not wait for us.
-func perhapsSaving(path string) bool {
-	if runtime.GOOS == "windows" { // where locks are always, and keep readers out
+func (k *Keychain) perhapsSaving(key Key, path string) bool {
+	info, err := os.Lstat(path)
+	if err != nil || time.Since(info.ModTime()) >= time.Minute {
 		return false
 	}
-	if locks, err := private.HasLocks(path); locks || err != nil {
-		return false
-	}
-	info, err := os.Stat(path)
-	return err == nil && time.Since(info.ModTime()) < time.Minute
+	locks, err := private.HasLocks(LoginSlot(filepath.Dir(k.Dir), key).path + ".lock")
+	return !locks && err == nil
 }
 
 func (k *Keychain) sealedFiles(key Key) []string {
