@@ -73,11 +73,8 @@ func Create(path string) (*File, error) {
 // the old file is as it was.
 func (f *File) Commit() error {
 	err := Sync(f.File)
-	if err == nil && !renamesOpenFiles {
-		err = f.Close()
-	}
 	if err == nil {
-		err = private.Retry(func() error { return os.Rename(f.Name(), f.path) })
+		err = f.rename()
 	}
 	if err != nil {
 		return f.failed(err)
@@ -85,6 +82,18 @@ func (f *File) Commit() error {
 	f.committed = true
 	_ = f.Close() // all of it is on disk
 	return nil
+}
+
+// rename leaves the file open meanwhile, since then no sweep takes it. Some file
+// systems rename none that is open, such as a virtual machine's shared folders.
+func (f *File) rename() error {
+	if renamesOpenFiles && os.Rename(f.Name(), f.path) == nil {
+		return nil
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	return private.Retry(func() error { return os.Rename(f.Name(), f.path) })
 }
 
 // Discard removes what has been written, unless it has been committed.
