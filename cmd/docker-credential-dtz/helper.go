@@ -147,6 +147,7 @@ func (sys system) readInput(ctx context.Context, limit int) (input []byte, err e
 	var read []byte // its own variable: who is left behind may still write it
 	done := make(chan error, 1)
 	go func() {
+		defer crash.Guard()
 		var err error
 		read, err = io.ReadAll(io.LimitReader(sys.stdin, int64(limit)+1))
 		done <- err

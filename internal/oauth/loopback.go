@@ -13,6 +13,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/DownToZero-Cloud/docker-credential-dtz/internal/crash"
 )
 
 const (
@@ -68,7 +70,10 @@ func (b *BrowserLogin) listen(ctx context.Context, port int) error {
 		_ = server.Close()
 		_ = listener.Close() // which Serve may not have got hold of yet
 	}
-	go func() { _ = server.Serve(listener) }()
+	go func() {
+		defer crash.Guard()
+		_ = server.Serve(listener)
+	}()
 	return nil
 }
 
