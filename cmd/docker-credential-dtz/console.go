@@ -140,7 +140,8 @@ const maxLine = 8 << 10
 
 // oneLine is text as it may stand in a line of a terminal, whoever wrote it: in
 // place of a control character is a space, of a separator of lines or another of
-// Unicode's C, with which text is turned around or hidden, U+FFFD. Tabs stay, and what is too long for anybody to read is cut.
+// Unicode's C, with which text is turned around or hidden, U+FFFD. Tabs stay, and
+// what is too long for anybody to read is cut.
 func oneLine(text string) string {
 	if len(text) > maxLine {
 		text = strings.ToValidUTF8(text[:maxLine], "") + "…"

@@ -71,7 +71,8 @@ func Lock(ctx context.Context, path string, giveUp func() bool) (unlock func(), 
 }
 
 // HasLocks reports whether the file system knows the lock at path, which it
-// tries. The error says why no lock could be tried.
+// tries, and makes, and its folder, where they are missing. The error says why no
+// lock could be tried.
 func HasLocks(path string) (bool, error) {
 	lock, err := openLock(path)
 	if err != nil {
